@@ -1,0 +1,42 @@
+"""Sentinels and small types that every floor may use."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from typing import Final, Protocol, TypeAlias
+
+
+class Missing(enum.Enum):
+    """The type of ``MISSING``: an enum, so that type checkers can narrow on ``is MISSING``."""
+
+    MISSING = "MISSING"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+#: "There is no live entry", as opposed to a stored ``None``: pass it as ``default`` to tell the two apart.
+MISSING: Final = Missing.MISSING
+
+#: Seconds, a ``timedelta``, or ``None`` for never; zero or negative: gone at once.
+TimeToExpire: TypeAlias = "int | float | dt.timedelta | None"
+
+#: Whatever a request body may be made of.
+Bytes: TypeAlias = "bytes | bytearray | memoryview"
+
+
+class Clock(Protocol):
+    """Where all time comes from; tests pass one that they advance themselves."""
+
+    def time(self) -> float:
+        """Return seconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back; only differences mean anything."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""

@@ -1,0 +1,188 @@
+"""Every exception that CloudCached raises, as one tree.
+
+    CloudCachedError
+    |-- ConfigError              (ValueError)   wrong URL, option or setting; a missing extra
+    |-- KeyRejected              (ValueError, TypeError)   not a str, or over the size limit
+    |-- ValueRejected            (PickleError, TypeError)  cannot be stored, or not without a signing key
+    |   `-- ValueTooLarge        over ``max_value_bytes``
+    |-- KeyMissing               (ValueError, KeyError)    ``incr`` of a key that is not there
+    |-- NotACounter              (TypeError, ValueError)   ``incr`` of something that is no int
+    |-- EntryRefused             bytes in the bucket that are not a valid entry; a miss for every verb
+    |-- ReadOnlyError            a write on a read-only client
+    |-- OutcomeUnknown           a write whose answer was lost, and that cannot be decided afterwards
+    |-- PartialFailure           a bulk call in which some keys failed; carries results and failures
+    |-- LockError                a lock not obtained in time, lost or not owned
+    `-- StoreError               what went wrong between us and the bucket
+        |-- NotFound             (KeyError)     no object of that name: an answer
+        |-- PreconditionFailed                  a conditional request lost: an answer
+        |-- NotModified                         the object still has the ETag that was named: an answer
+        |-- BucketMissing                       no such bucket; never a miss
+        |-- AccessDenied         (PermissionError)  credentials missing, wrong, expired or not allowed
+        |-- StoreRefused                        any other refusal of the request; repeating it is useless
+        |-- StoreBusy            retryable      409, 429, 5xx: asked again inside the time budget
+        |-- StoreUnreachable     (ConnectionError)  retryable: no connection, or one that broke
+        `-- StoreTimeout         (TimeoutError)     retryable: no answer in time
+
+Foreign exceptions (botocore, obstore, sockets) are mapped onto this tree in the stores and nowhere else. For a
+write, everything that is not an answer means "unknown", not "no".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pickle import PickleError
+from typing import Any
+
+__all__ = [
+    "AccessDenied",
+    "BucketMissing",
+    "CloudCachedError",
+    "ConfigError",
+    "EntryRefused",
+    "KeyMissing",
+    "KeyRejected",
+    "LockError",
+    "NotACounter",
+    "NotFound",
+    "NotModified",
+    "OutcomeUnknown",
+    "PartialFailure",
+    "PreconditionFailed",
+    "ReadOnlyError",
+    "StoreBusy",
+    "StoreError",
+    "StoreRefused",
+    "StoreTimeout",
+    "StoreUnreachable",
+    "ValueRejected",
+    "ValueTooLarge",
+]
+
+
+class CloudCachedError(Exception):
+    """The base of everything that this library raises."""
+
+
+class ConfigError(CloudCachedError, ValueError):
+    """A URL, option or setting is wrong, or an extra is not installed; the message says what to change."""
+
+
+class KeyRejected(CloudCachedError, ValueError, TypeError):
+    """The key is not a ``str``, or is longer than 16 KB in UTF-8."""
+
+
+class ValueRejected(CloudCachedError, PickleError, TypeError):
+    """The value cannot be serialized, or not without a signing key."""
+
+
+class ValueTooLarge(ValueRejected):
+    """The encoded value is larger than ``max_value_bytes``."""
+
+
+class KeyMissing(CloudCachedError, ValueError, KeyError):
+    """There is no live entry to count on (``ValueError`` is what Django expects of ``incr``)."""
+
+    __str__ = Exception.__str__  # KeyError would print the repr of the message
+
+
+class NotACounter(CloudCachedError, TypeError, ValueError):
+    """``incr`` met a value that is not an ``int``."""
+
+
+class EntryRefused(CloudCachedError):
+    """An object is not an entry that may be loaded.
+
+    Never leaves the client: it is a miss, one log line and one count.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        #: One word for counters and logs, such as ``seal``, ``signature``, ``unsigned``, ``format``, ``decode``.
+        self.reason = reason
+
+
+class ReadOnlyError(CloudCachedError):
+    """A write was asked of a client opened with ``read_only``."""
+
+
+class OutcomeUnknown(CloudCachedError):
+    """A write may or may not have happened, and the bucket can no longer tell.
+
+    Raised instead of counting twice or answering a false "no".
+    """
+
+
+class PartialFailure(CloudCachedError):
+    """Some keys of a bulk call failed; the others were done."""
+
+    def __init__(self, operation: str, results: Mapping[str, Any], failures: Mapping[str, CloudCachedError]) -> None:
+        key, error = next(iter(failures.items()))
+        super().__init__(f"{operation}: {len(failures)} keys failed; the first, {key!r}: {error}")
+        #: What was done, per key, as the call would have returned it.
+        self.results = dict(results)
+        #: The error of each key that failed.
+        self.failures = dict(failures)
+
+
+class LockError(CloudCachedError):
+    """A lock was not obtained in time, is not held by this owner, or its lease ran out."""
+
+
+class StoreError(CloudCachedError):
+    """A request to the store failed."""
+
+    #: Whether the same request may be sent again.
+    retryable = False
+
+    def __init__(self, message: str, *, operation: str = "", object_key: str = "", code: str = "") -> None:
+        super().__init__(message)
+        #: The port's verb: ``get``, ``head``, ``put``, ``delete``, ``list``.
+        self.operation = operation
+        #: The object's name in the bucket.
+        self.object_key = object_key
+        #: The store's own error code or HTTP status, where it gave one.
+        self.code = code
+
+
+class NotFound(StoreError, KeyError):
+    """There is no such object."""
+
+    __str__ = Exception.__str__
+
+
+class PreconditionFailed(StoreError):
+    """The object is not, or no longer, in the state that the request named; nothing was written."""
+
+
+class NotModified(StoreError):
+    """The object still has the ETag that the request named."""
+
+
+class BucketMissing(StoreError):
+    """The bucket does not exist; create it, or correct the URL."""
+
+
+class AccessDenied(StoreError, PermissionError):
+    """The store refuses these credentials, or there are none."""
+
+
+class StoreRefused(StoreError):
+    """The store refuses the request itself; sending it again would not help."""
+
+
+class StoreBusy(StoreError):
+    """The store is overloaded, or a conditional write is contended: nothing is known about the write."""
+
+    retryable = True
+
+
+class StoreUnreachable(StoreError, ConnectionError):
+    """No connection could be made, or it broke before the answer was complete."""
+
+    retryable = True
+
+
+class StoreTimeout(StoreError, TimeoutError):
+    """The answer did not come in time."""
+
+    retryable = True

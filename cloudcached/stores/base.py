@@ -1,0 +1,142 @@
+"""The port: what CloudCached asks of an object store.
+
+A store moves bytes and knows nothing of entries. It makes **one request per call and never repeats one**: a repeated
+conditional write reports its own first try as a rival, so repeating is the engine's business alone. Every failure is
+raised as a ``StoreError`` of ``cloudcached.errors``.
+
+ETags cross the port without quotes. ``timeout`` is what is left of the operation's time budget, in seconds.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from .._types import Bytes
+from ..errors import StoreError
+
+
+class _Always(enum.Enum):
+    ALWAYS = "ALWAYS"
+
+
+class _Absent(enum.Enum):
+    ABSENT = "ABSENT"
+
+
+#: Write whatever is there.
+ALWAYS: Final = _Always.ALWAYS
+#: Write only where there is no object of that name (``If-None-Match: *``).
+ABSENT: Final = _Absent.ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Write only over the object with this ETag (``If-Match``)."""
+
+    etag: str
+
+
+When: TypeAlias = "_Always | _Absent | Matches"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An object's outside: everything but its body."""
+
+    #: Our metadata, names in lower case without ``x-amz-meta-``.
+    metadata: Mapping[str, str]
+    etag: str
+    #: Bytes of the body.
+    size: int
+    #: When it was written, in epoch seconds by the server's clock.
+    modified: float
+    #: The server's clock when it answered, in epoch seconds; ``None`` where the transport cannot tell.
+    date: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One row of a listing."""
+
+    object_key: str
+    etag: str
+    size: int
+    modified: float
+
+
+class Found(abc.ABC):
+    """An object whose headers have arrived: ``read`` its body, or ``close`` it unread."""
+
+    __slots__ = ("head",)
+    head: Head
+
+    @abc.abstractmethod
+    def read(self) -> Bytes:
+        """Return the whole body, within the timeout that the ``get`` was given.
+
+        Raises ``StoreUnreachable`` for a body that ends early, ``StoreTimeout`` for one that does not come in time.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most transports have nothing to give back
+        """Give the connection back without reading the body."""
+
+
+class Store(abc.ABC):
+    """One bucket. Thread-safe; the constructor does no I/O."""
+
+    @abc.abstractmethod
+    def get(self, object_key: str, *, timeout: float) -> Found:
+        """Ask for an object. Raises ``NotFound``. Cost: 1 GET."""
+
+    @abc.abstractmethod
+    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
+        """Return *length* bytes from *start* of exactly the version *etag*.
+
+        Raises ``NotFound``, or ``PreconditionFailed`` when it was rewritten. Cost: 1 GET.
+        """
+
+    @abc.abstractmethod
+    def head(self, object_key: str, *, timeout: float) -> Head:
+        """Return an object's outside. Raises ``NotFound``. Cost: 1 HEAD."""
+
+    @abc.abstractmethod
+    def put(
+        self, object_key: str, body: Bytes, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+    ) -> str:
+        """Write an object in a single PUT, and return its ETag.
+
+        Raises ``PreconditionFailed`` when *when* does not hold (a store may say so for a missing object under
+        ``Matches`` too). Any retryable error means that the outcome is unknown. Cost: 1 PUT.
+        """
+
+    @abc.abstractmethod
+    def delete(self, object_key: str, *, timeout: float) -> None:
+        """Remove an object; one that is not there is no error. Cost: 1 DELETE."""
+
+    @abc.abstractmethod
+    def delete_many(self, object_keys: Iterable[str], *, timeout: float) -> dict[str, StoreError]:
+        """Remove up to 1,000 objects at once, and return the error of each that failed. Cost: 1 DeleteObjects."""
+
+    @abc.abstractmethod
+    def list(self, prefix: str, *, after: str = "", timeout: float) -> tuple[list[Listed], bool]:
+        """Return one page of the objects under *prefix* in byte order, from behind the name *after*.
+
+        The second value says whether there is more. A page has at most 1,000 rows. Cost: 1 LIST.
+        """
+
+    def entries(self, prefix: str, *, timeout: float) -> Iterator[Listed]:
+        """Yield every object under *prefix*, each page asked for when it is needed. Cost: 1 LIST per 1,000."""
+        after, more = "", True
+        while more:
+            page, more = self.list(prefix, after=after, timeout=timeout)
+            yield from page
+            if not page:
+                return
+            after = page[-1].object_key
+
+    def close(self) -> None:  # noqa: B027 - the memory store has nothing to give back
+        """Give connections back. The store may be used again afterwards."""
