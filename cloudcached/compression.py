@@ -1,0 +1,47 @@
+"""zstd, where it pays."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from ._types import Bytes
+from .errors import EntryRefused
+
+if TYPE_CHECKING or sys.version_info < (3, 14):
+    from backports import zstd
+else:
+    from compression import zstd
+
+ZSTD = "zstd"
+
+#: zstd's own default: higher levels cost more time than the request that they shorten.
+_LEVEL = 3
+#: Kept only when at least a tenth is saved: reading it again is not free.
+_WORTH = 0.9
+
+
+def compress(data: Bytes, min_bytes: int | None) -> Bytes | None:
+    """Return *data* compressed, or ``None`` where it is shorter than *min_bytes* or would not get much smaller."""
+    if min_bytes is None or len(data) < min_bytes:
+        return None
+    compressed = zstd.compress(data, _LEVEL)
+    return compressed if len(compressed) <= len(data) * _WORTH else None
+
+
+def decompress(data: Bytes, limit_bytes: int) -> bytes:
+    """Return the original of *data*, of at most *limit_bytes*.
+
+    Raises ``EntryRefused`` for damaged data, and for more than the limit, however small the compressed form (a
+    decompression bomb).
+    """
+    decompressor = zstd.ZstdDecompressor()
+    try:
+        original = decompressor.decompress(data, max_length=limit_bytes + 1)
+    except (zstd.ZstdError, MemoryError) as error:
+        raise EntryRefused("compression", str(error)) from error
+    if len(original) > limit_bytes:
+        raise EntryRefused("size", f"decompresses to more than {limit_bytes:,} bytes")
+    if not decompressor.eof or decompressor.unused_data:
+        raise EntryRefused("compression", "not exactly one zstd frame")
+    return original

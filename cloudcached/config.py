@@ -1,0 +1,158 @@
+"""What a client is opened with: the URL and the options, checked once and frozen.
+
+``OPTIONS`` is the one list of options; Django's ``OPTIONS`` and Flask's ``CACHE_OPTIONS`` take the same names.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from .errors import ConfigError
+from .signing import SigningKeys
+
+#: boto3's own names, passed on to the session or the client as they are.
+S3_SETTINGS: Final = (
+    "addressing_style",
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "endpoint_url",
+    "profile_name",
+    "region_name",
+)
+TRANSPORTS: Final = ("auto", "boto3", "obstore")
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,253}[a-z0-9]|arn:[^/]+(/[^/]+)*|[A-Za-z0-9._-]{3,255}")
+_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=+@:,-]+(/[A-Za-z0-9!_.*'()=+@:,-]+)*")
+#: Leaves at least 500 bytes of the 1,024 that S3 allows for the escaped key.
+_PREFIX_LIMIT_BYTES = 512
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides how a client behaves; hashable, so that equal configurations share one client."""
+
+    #: ``s3`` or ``memory``.
+    scheme: str
+    #: The bucket, or the name of the memory store ("" is a private one).
+    bucket: str
+    #: Without outer slashes; "" for the top of the bucket.
+    prefix: str
+    signing_key: SigningKeys | None = None
+    #: Seconds: the time budget of one operation.
+    timeout: float = 5.0
+    transport: str = "auto"
+    #: zstd from this many bytes on; ``None`` for never.
+    compress_min_bytes: int | None = 1024
+    #: Encoded values over this are refused, on put and on get.
+    max_value_bytes: int = 2**30
+    #: Settings for boto3, as sorted pairs.
+    s3: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def url(self) -> str:
+        """Return the URL in its normal form."""
+        return f"{self.scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
+
+    @classmethod
+    def parse(cls, url: str, options: Mapping[str, Any]) -> Config:
+        """Check *url* and *options* and return them frozen.
+
+        Raises ``ConfigError`` that says what to change.
+        """
+        unknown = sorted(set(options) - set(_CHECKS))
+        if unknown:
+            raise ConfigError(f"unknown option {unknown[0]!r}; known are: {', '.join(OPTIONS)}")
+        checked = {name: _CHECKS[name](name, value) for name, value in options.items()}
+        return cls(*_parse_url(url), **checked)
+
+
+def _parse_url(url: object) -> tuple[str, str, str]:
+    wanted = "write s3://bucket/prefix, or memory:// for a try without S3"
+    if not isinstance(url, str):
+        raise ConfigError(f"the URL is a {type(url).__name__}, not a str; {wanted}")
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("s3", "memory"):
+        raise ConfigError(f"{url!r} is no URL of a cache; {wanted}")
+    if "?" in rest or "#" in rest:
+        raise ConfigError("the URL takes no query and no fragment; give settings as options")
+    bucket, _, prefix = rest.partition("/")
+    if "@" in bucket:
+        # The message leaves the URL out: it may hold a secret.
+        raise ConfigError("the URL holds credentials; leave them out, they come from where boto3 takes them")
+    prefix = prefix.strip("/")
+    if scheme == "s3" and not bucket:
+        raise ConfigError(f"{url!r} names no bucket; {wanted}")
+    if scheme == "s3" and not _BUCKET.fullmatch(bucket):
+        raise ConfigError(f"{bucket!r} is no name of a bucket: 3 to 255 letters, digits, dots and dashes")
+    if prefix and (not _PREFIX.fullmatch(prefix) or any(part.strip(".") == "" for part in prefix.split("/"))):
+        raise ConfigError(
+            f"{prefix!r} cannot be a prefix: letters, digits and any of !_.*'()=+@:,- in parts between single slashes"
+        )
+    if len(prefix) > _PREFIX_LIMIT_BYTES:
+        raise ConfigError(f"the prefix has {len(prefix)} bytes; at most {_PREFIX_LIMIT_BYTES} leave room for the key")
+    return scheme, bucket, prefix
+
+
+def _check_signing_key(name: str, value: object) -> SigningKeys | None:
+    if value is None or isinstance(value, SigningKeys):
+        return value
+    keys = value if isinstance(value, (list, tuple)) else [value]
+    if not keys:
+        return None
+    for key in keys:
+        if not isinstance(key, (str, bytes)) or not key:
+            raise ConfigError(f"{name} is a str or bytes that is not empty, or a list of them")
+    return SigningKeys.derive([key.encode() if isinstance(key, str) else key for key in keys])
+
+
+def _check_seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ConfigError(f"{name} is a positive number of seconds, not {value!r}")
+    return float(value)
+
+
+def _check_bytes(name: str, value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ConfigError(f"{name} is a number of bytes, zero or more, not {value!r}")
+    return value
+
+
+def _check_bytes_or_none(name: str, value: object) -> int | None:
+    return None if value is None else _check_bytes(name, value)
+
+
+def _check_transport(name: str, value: object) -> str:
+    if value not in TRANSPORTS:
+        raise ConfigError(f"{name} is one of {', '.join(TRANSPORTS)}, not {value!r}")
+    return str(value)
+
+
+def _check_s3(name: str, value: object) -> tuple[tuple[str, str], ...]:
+    if isinstance(value, tuple):
+        value = dict(value)
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name} is a mapping of boto3's settings, such as {{'region_name': 'eu-central-1'}}")
+    for setting, content in value.items():
+        if setting not in S3_SETTINGS:
+            raise ConfigError(f"unknown setting {setting!r} in {name}; known are: {', '.join(S3_SETTINGS)}")
+        if not isinstance(content, str) or not content:
+            raise ConfigError(f"{setting!r} in {name} is a str that is not empty")
+    return tuple(sorted(value.items()))
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "signing_key": _check_signing_key,
+    "timeout": _check_seconds,
+    "transport": _check_transport,
+    "compress_min_bytes": _check_bytes_or_none,
+    "max_value_bytes": _check_bytes,
+    "s3": _check_s3,
+}
+
+#: The names of all options, in the order of the documentation's table.
+OPTIONS: Final = tuple(field.name for field in fields(Config) if field.name in _CHECKS)

@@ -1,0 +1,56 @@
+"""The one place that turns a time to expire into a deadline, and that compares a deadline with a clock.
+
+Deadlines are epoch milliseconds (``int``), or ``None`` for never. An entry is expired when ``now >= deadline``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+
+from ._types import TimeToExpire
+from .errors import ConfigError
+
+#: The year 9999: later deadlines are stored as this one, so that they stay within what datetimes can show.
+_LATEST_MS = 253_402_300_799_000
+
+
+def seconds_of(time_to_expire: TimeToExpire) -> float | None:
+    """Return *time_to_expire* in seconds, ``None`` for never.
+
+    Raises ``ConfigError`` for anything that is no int, float, timedelta or None, and for nan.
+    """
+    if time_to_expire is None:
+        return None
+    if isinstance(time_to_expire, dt.timedelta):
+        return time_to_expire.total_seconds()
+    if isinstance(time_to_expire, bool) or not isinstance(time_to_expire, (int, float)) or math.isnan(time_to_expire):
+        raise ConfigError(
+            f"a time to expire is seconds (int, float), a timedelta, or None for never; not {time_to_expire!r}"
+        )
+    return time_to_expire
+
+
+def deadline_of(time_to_expire: TimeToExpire, now: float) -> int | None:
+    """Return the deadline of an entry written at *now* (epoch seconds)."""
+    seconds = seconds_of(time_to_expire)
+    if seconds is None:
+        return None
+    return at_ms(now + min(seconds, _LATEST_MS / 1000))
+
+
+def at_ms(epoch_seconds: float) -> int:
+    """Return a moment as a deadline, bounded to what can be stored."""
+    return max(0, min(round(epoch_seconds * 1000), _LATEST_MS))
+
+
+def is_expired(deadline_ms: int | None, now: float) -> bool:
+    """Tell whether a deadline has passed at *now* (epoch seconds)."""
+    return deadline_ms is not None and now * 1000 >= deadline_ms
+
+
+def seconds_left(deadline_ms: int | None, now: float) -> float | None:
+    """Return the seconds until a deadline, 0.0 when it has passed, ``None`` for never."""
+    if deadline_ms is None:
+        return None
+    return max(0.0, deadline_ms / 1000 - now)
