@@ -1,0 +1,263 @@
+"""The entry format: what an object's metadata and body mean.
+
+One entry is one object. Metadata (names as S3 shows them, without ``x-amz-meta-``)::
+
+    cc-format     1
+    cc-type       str, bytes, int, float, complex, bool, none or pickle
+    cc-encoding   plain or zstd
+    cc-expires    the deadline in epoch milliseconds, or never
+    cc-created    epoch milliseconds
+    cc-nonce      43 characters of base64url: 256 random bits, new in every write
+    cc-key-id     which signing key, or none
+    cc-recent     only after conditional writes: the beginnings of the nonces of the writes before, oldest first;
+                  "start" for a write over nothing
+    cc-signature  over all of the above (every name that begins with cc-) and the object's name
+
+Body: the key (only under a hashed name: 2 bytes of length, UTF-8), the encoded value, a seal of 32 bytes over the
+nonce and all before it. The nonce makes the bytes of every write unique, without which S3's ETag, the MD5 of the body
+alone, could not tell two writes of one value apart.
+
+Reading goes: size, signature, expiry (the body of an expired entry is never asked for), seal, decompression with a
+limit, decoding. Whatever fails is ``EntryRefused``.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import serializers
+from ._types import Bytes
+from .compression import ZSTD, compress, decompress
+from .config import Config
+from .errors import EntryRefused, ValueTooLarge
+from .signing import PLAIN, SEAL_BYTES, UNSIGNED, Signer, same
+
+FORMAT = "1"
+#: The chain of a write over nothing begins so.
+START = "start"
+#: S3's limit for an object's metadata.
+METADATA_LIMIT_BYTES = 2048
+
+_PLAIN_ENCODING = "plain"
+_NEVER = "never"
+_NONCE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+#: 66 bits of each nonce are enough to tell 32 of them apart, and keep the list within S3's 2 KB.
+_SHORT = 11
+_RECENT_LIMIT = 32
+_KEY_LENGTH_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """An entry's verified metadata."""
+
+    type: str
+    encoding: str
+    #: Epoch milliseconds, ``None`` for never.
+    expires_ms: int | None
+    created_ms: int
+    nonce: str
+    key_id: str
+    #: Beginnings of the nonces of the conditional writes before this one, oldest first.
+    recent: tuple[str, ...] = ()
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Return what the next conditional write over this entry carries as ``recent``."""
+        return (*self.recent, self.nonce[:_SHORT])[-_RECENT_LIMIT:]
+
+    def was_written(self, nonce: str) -> bool:
+        """Tell whether this entry is the write *nonce*, or followed it in a chain of conditional writes."""
+        return self.nonce == nonce or nonce[:_SHORT] in self.recent
+
+    def follows(self, nonce: str | None) -> bool:
+        """Tell whether the chain reaches back to the write *nonce*; ``None``: to a write over nothing."""
+        return (START if nonce is None else nonce[:_SHORT]) in self.recent
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An entry ready to be written."""
+
+    body: bytes
+    metadata: dict[str, str]
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an entry lives: its key, the object's name, and whether that is a hash."""
+
+    key: str
+    object_key: str
+    hashed: bool
+
+
+class Codec:
+    """Packs values into entries and unpacks what it can verify."""
+
+    def __init__(self, config: Config) -> None:
+        keys = config.signing_key
+        self._signer = keys.signers[0] if keys else PLAIN
+        self._signers = {signer.key_id: signer for signer in keys.signers} if keys else {UNSIGNED: PLAIN}
+        self._trusted = keys is not None
+        self._compress_min_bytes = config.compress_min_bytes
+        self._limit = config.max_value_bytes
+
+    def encode(
+        self, place: Place, value: Any, *, expires_ms: int | None, created_ms: int, recent: tuple[str, ...] = ()
+    ) -> Packed:
+        """Return *value* as an entry.
+
+        Raises ``ValueRejected`` for what cannot be stored, ``ValueTooLarge`` over ``max_value_bytes``.
+        """
+        tag, data = serializers.encode(value, trusted=self._trusted)
+        if len(data) > self._limit:
+            raise ValueTooLarge(f"the value has {len(data):,} bytes, over max_value_bytes = {self._limit:,}")
+        compressed = compress(data, self._compress_min_bytes)
+        meta = Meta(
+            type=tag,
+            encoding=_PLAIN_ENCODING if compressed is None else ZSTD,
+            expires_ms=expires_ms,
+            created_ms=created_ms,
+            nonce="",
+            key_id="",
+            recent=recent,
+        )
+        return self.pack(place, meta, data if compressed is None else compressed)
+
+    def pack(self, place: Place, meta: Meta, data: Bytes) -> Packed:
+        """Return an entry of already encoded *data*, under a new nonce and the current key.
+
+        Of *meta* the nonce and the key id are replaced, the rest is kept.
+        """
+        signer = self._signer
+        nonce = base64.urlsafe_b64encode(os.urandom(32))[:43].decode("ascii")
+        payload = b"".join((_inner_key(place.key), data)) if place.hashed else data
+        metadata = {
+            "cc-format": FORMAT,
+            "cc-type": meta.type,
+            "cc-encoding": meta.encoding,
+            "cc-expires": _NEVER if meta.expires_ms is None else str(meta.expires_ms),
+            "cc-created": str(meta.created_ms),
+            "cc-nonce": nonce,
+            "cc-key-id": signer.key_id,
+        }
+        if meta.recent:
+            metadata["cc-recent"] = " ".join(meta.recent)
+        metadata["cc-signature"] = signer.sign(_canonical(place.object_key, metadata))
+        return Packed(b"".join((payload, signer.seal(nonce, payload))), metadata, nonce)
+
+    def check(self, object_key: str, metadata: Mapping[str, str], size: int) -> Meta:
+        """Return the metadata of an entry whose signature holds.
+
+        Raises ``EntryRefused``.
+        """
+        signer, signature = self._signer_of(metadata)
+        if sum(map(len, metadata)) + sum(map(len, metadata.values())) > METADATA_LIMIT_BYTES:
+            raise EntryRefused("format", "the metadata is over 2 KB")
+        expected = signer.sign(_canonical(object_key, metadata))
+        if not same(expected.encode(), signature.encode("utf-8", "replace")):
+            raise EntryRefused("signature", "the metadata was changed, or belongs to another object")
+        if size < SEAL_BYTES or size - SEAL_BYTES > self._limit + len(object_key) * 16:
+            raise EntryRefused("size", f"{size:,} bytes, with max_value_bytes = {self._limit:,}")
+        return _parse(metadata)
+
+    def open(self, place: Place, meta: Meta, body: Bytes) -> Bytes:
+        """Return the encoded data of a body whose seal holds.
+
+        Raises ``EntryRefused``.
+        """
+        view = memoryview(body)
+        if len(view) < SEAL_BYTES:
+            raise EntryRefused("size", "shorter than a seal")
+        payload, seal = view[:-SEAL_BYTES], view[-SEAL_BYTES:]
+        if not same(self._signers[meta.key_id].seal(meta.nonce, payload), seal):
+            raise EntryRefused("seal", "the body was changed")
+        if not place.hashed:
+            return payload
+        inner = _inner_key(place.key)
+        if payload[: len(inner)] != inner:
+            raise EntryRefused("key", "the entry belongs to another key")
+        return payload[len(inner) :]
+
+    def decode(self, meta: Meta, data: Bytes) -> Any:
+        """Return the value of opened *data*.
+
+        Raises ``EntryRefused``.
+        """
+        if meta.encoding == ZSTD:
+            data = decompress(data, self._limit)
+        elif meta.encoding != _PLAIN_ENCODING:
+            raise EntryRefused("encoding", f"unknown encoding {meta.encoding!r}")
+        return serializers.decode(meta.type, data, trusted=self._trusted)
+
+    def inner_key(self, meta: Meta, body: Bytes) -> str:
+        """Return the key inside an entry under a hashed name; the caller compares its hash with the name.
+
+        Raises ``EntryRefused``.
+        """
+        view = memoryview(body)
+        payload = view[:-SEAL_BYTES]
+        if not same(self._signers[meta.key_id].seal(meta.nonce, payload), view[-SEAL_BYTES:]):
+            raise EntryRefused("seal", "the body was changed")
+        end = _KEY_LENGTH_BYTES + int.from_bytes(payload[:_KEY_LENGTH_BYTES], "big")
+        try:
+            return bytes(payload[_KEY_LENGTH_BYTES:end]).decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            raise EntryRefused("key", "the key inside is no UTF-8") from error
+
+    def _signer_of(self, metadata: Mapping[str, str]) -> tuple[Signer, str]:
+        if metadata.get("cc-format") != FORMAT:
+            raise EntryRefused("format", f"format {metadata.get('cc-format')!r}; this version reads {FORMAT}")
+        key_id = metadata.get("cc-key-id", "")
+        signer = self._signers.get(key_id)
+        if signer is not None:
+            return signer, metadata.get("cc-signature", "")
+        if key_id == UNSIGNED:
+            raise EntryRefused("unsigned", "the entry is not signed")
+        raise EntryRefused("key-id", f"signed with {key_id[:40]!r}, none of the configured keys")
+
+
+def _inner_key(key: str) -> bytes:
+    encoded = key.encode("utf-8", "surrogatepass")
+    return len(encoded).to_bytes(_KEY_LENGTH_BYTES, "big") + encoded
+
+
+def _canonical(object_key: str, metadata: Mapping[str, str]) -> bytes:
+    """Return all of our metadata but the signature in one form, with the object's name.
+
+    Neither names nor values can hold a newline: HTTP has no way to carry one.
+    """
+    lines = [
+        f"{name}={value}" for name, value in sorted(metadata.items()) if name[:3] == "cc-" and name != "cc-signature"
+    ]
+    return "\n".join((object_key, *lines)).encode("utf-8", "surrogatepass")
+
+
+def _parse(metadata: Mapping[str, str]) -> Meta:
+    try:
+        expires, created = metadata["cc-expires"], metadata["cc-created"]
+        nonce, recent = metadata["cc-nonce"], metadata.get("cc-recent")
+        type_tag, encoding = metadata["cc-type"], metadata["cc-encoding"]
+    except KeyError as error:
+        raise EntryRefused("format", f"no {error}") from error
+    if not (_NONCE.fullmatch(nonce) and _NUMBER.fullmatch(created)):
+        raise EntryRefused("format", "the nonce or the creation time is not one")
+    if expires != _NEVER and not _NUMBER.fullmatch(expires):
+        raise EntryRefused("format", "the deadline is not one")
+    return Meta(
+        type=type_tag,
+        encoding=encoding,
+        expires_ms=None if expires == _NEVER else int(expires),
+        created_ms=int(created),
+        nonce=nonce,
+        key_id=metadata["cc-key-id"],
+        recent=tuple(recent.split(" ")) if recent else (),
+    )

@@ -1,0 +1,50 @@
+"""The time budget of one operation, and what is done with it when a request fails.
+
+No layer below repeats a request by itself. The first repetition comes at once: most failures are keep-alive
+connections that the server had closed. Later ones wait a random time under a bound that doubles ("full jitter",
+Marc Brooker, AWS Architecture Blog, 2015), so that workers that lost one race do not meet again in the next.
+"""
+
+from __future__ import annotations
+
+import random
+
+from ._types import Clock
+from .errors import CloudCachedError
+
+#: Seconds: the bound of the first wait, and of all.
+_FIRST_WAIT = 0.01
+_LONGEST_WAIT = 0.5
+
+
+class Budget:
+    """The time left of one operation."""
+
+    __slots__ = ("_clock", "_end", "tries")
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._end = clock.monotonic() + seconds
+        #: How many failures there were.
+        self.tries = 0
+
+    @property
+    def left(self) -> float:
+        """Return the seconds that are left; never negative."""
+        return max(0.0, self._end - self._clock.monotonic())
+
+    def spend(self, error: CloudCachedError) -> None:
+        """Wait before the next try.
+
+        Raises *error* instead, when the time would be over after the wait.
+        """
+        self.tries += 1
+        wait = 0.0 if self.tries == 1 else self._jitter()
+        if wait >= self.left:
+            raise error
+        if wait:
+            self._clock.sleep(wait)
+
+    def _jitter(self) -> float:
+        bound = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self.tries - 2, 10))
+        return random.uniform(0, bound)  # noqa: S311 - spreads load, protects nothing
