@@ -1,0 +1,72 @@
+# The commands of this repository. `make test` and `make demo` need Python 3.10 or newer and a network for packages.
+#
+#   make test  [ARGS="-k keys"]  the suite, on memory and on moto's S3 server (and a real one that is named: tests/conftest.py)
+#   make demo  [ONCE=1]          the Django and the Flask site of example_project on an S3 server of their own
+#   make lint types              ruff; mypy --strict
+#   make matrix                  the suite on every pair of Python and Django
+#   make wheel-test              the suite against the built wheel
+#   make ci                      everything that CI runs (.ci/run)
+#   make clean                   remove what the others made
+#
+# PYTHON=python3.12 chooses another Python.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+override VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+override PY := $(VENV)/bin/python
+override PIP := $(PY) -m pip --quiet --disable-pip-version-check
+# One stamp for the environment (another Python makes it anew) and one for each set of packages in it.
+override MADE := $(VENV)/.python-$(or $(VERSION),missing)
+
+.PHONY: test demo lint types matrix wheel-test ci clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+test: $(VENV)/.test
+	$(PY) -m pytest $(ARGS)
+
+demo: $(VENV)/.demo
+	@$(PY) -m example_project.demo
+
+lint: $(VENV)/.lint
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(VENV)/.test $(VENV)/.types
+	$(PY) -m mypy
+
+matrix:
+	.ci/matrix
+
+wheel-test: $(VENV)/.build
+	.ci/wheel-test $(PY)
+
+ci:
+	.ci/run
+
+clean:
+	rm -rf .venv .matrix build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "CloudCached needs Python 3.10 or newer; $(PYTHON) is $(or $(VERSION),not there). Name one: make test PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments: install its venv package (Debian: apt install python3-venv)" >&2; exit 1; }
+	@echo "Making $(VENV) with Python $(VERSION)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.test: PACKAGES = --editable '.[django,flask]' --group test
+$(VENV)/.demo: PACKAGES = --editable '.[django,flask]' --group demo
+$(VENV)/.lint: PACKAGES = --group lint
+$(VENV)/.types: PACKAGES = --group types
+$(VENV)/.build: PACKAGES = --group build
+
+$(addprefix $(VENV)/.,test demo lint types build): $(MADE) pyproject.toml
+	@echo "Installing the packages for make $(@F:.%=%)"
+	@$(PIP) install $(PACKAGES)
+	@touch $@
