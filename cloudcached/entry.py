@@ -28,7 +28,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import serializers
 from ._types import Bytes
@@ -53,8 +53,7 @@ _RECENT_LIMIT = 32
 _KEY_LENGTH_BYTES = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+class Meta(NamedTuple):
     """An entry's verified metadata."""
 
     type: str
@@ -62,8 +61,8 @@ class Meta:
     #: Epoch milliseconds, ``None`` for never.
     expires_ms: int | None
     created_ms: int
-    nonce: str
-    key_id: str
+    nonce: str = ""
+    key_id: str = ""
     #: Beginnings of the nonces of the conditional writes before this one, oldest first.
     recent: tuple[str, ...] = ()
 
@@ -110,10 +109,8 @@ class Codec:
         self._compress_min_bytes = config.compress_min_bytes
         self._limit = config.max_value_bytes
 
-    def encode(
-        self, place: Place, value: Any, *, expires_ms: int | None, created_ms: int, recent: tuple[str, ...] = ()
-    ) -> Packed:
-        """Return *value* as an entry.
+    def encode(self, value: Any, *, expires_ms: int | None, created_ms: int) -> tuple[Meta, Bytes]:
+        """Return *value* as encoded data, with the metadata to pack it under.
 
         Raises ``ValueRejected`` for what cannot be stored, ``ValueTooLarge`` over ``max_value_bytes``.
         """
@@ -121,22 +118,12 @@ class Codec:
         if len(data) > self._limit:
             raise ValueTooLarge(f"the value has {len(data):,} bytes, over max_value_bytes = {self._limit:,}")
         compressed = compress(data, self._compress_min_bytes)
-        meta = Meta(
-            type=tag,
-            encoding=_PLAIN_ENCODING if compressed is None else ZSTD,
-            expires_ms=expires_ms,
-            created_ms=created_ms,
-            nonce="",
-            key_id="",
-            recent=recent,
-        )
-        return self.pack(place, meta, data if compressed is None else compressed)
+        if compressed is None:
+            return Meta(tag, _PLAIN_ENCODING, expires_ms, created_ms), data
+        return Meta(tag, ZSTD, expires_ms, created_ms), compressed
 
     def pack(self, place: Place, meta: Meta, data: Bytes) -> Packed:
-        """Return an entry of already encoded *data*, under a new nonce and the current key.
-
-        Of *meta* the nonce and the key id are replaced, the rest is kept.
-        """
+        """Return an entry of encoded *data*, under a new nonce and the current key instead of those in *meta*."""
         signer = self._signer
         nonce = base64.urlsafe_b64encode(os.urandom(32))[:43].decode("ascii")
         payload = b"".join((_inner_key(place.key), data)) if place.hashed else data

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from .forks import PerProcess
@@ -25,58 +26,33 @@ WIDTH: Final = 32
 _executor: PerProcess[ThreadPoolExecutor] = PerProcess(
     lambda: ThreadPoolExecutor(WIDTH, thread_name_prefix="cloudcached")
 )
-_here = threading.local()
 
 
-def fan_out(function: Callable[[T], R], items: Iterable[T], width: int = WIDTH) -> Iterator[tuple[T, R]]:
-    """Yield each item with what *function* returned for it, in the order they finish in.
+def fan_out(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
+    """Yield each item with what *function* returned for it, in order.
 
-    The items are taken as they are needed, at most *width* are under way, and finished ones wait for the consumer:
-    neither a long input nor a slow consumer fills the memory. Inside a worker of the pool all runs inline, since a
-    full pool that waits for itself never ends. The first exception of *function* ends everything and is raised.
+    Items are taken as they are needed and at most 2 * ``WIDTH`` are waiting or done, so neither a long input nor a
+    slow consumer fills the memory. What no thread has begun when its turn comes is run by the caller: bulk work
+    inside a full pool goes on inline, where waiting would be waiting for itself. An exception of *function* ends
+    everything and is raised.
     """
-    if getattr(_here, "busy", False):
-        for item in items:
-            yield item, function(item)
-        return
     source = iter(items)
     executor = _executor()
-    pending: dict[Future[R], T] = {}
-    finished = threading.Semaphore(0)
-    done: list[Future[R]] = []
+    pending: deque[tuple[T, Future[R]]] = deque()
 
-    def note(future: Future[R]) -> None:
-        done.append(future)
-        finished.release()
-
-    def start() -> bool:
-        for item in source:
-            future = executor.submit(_work, function, item)
-            pending[future] = item
-            future.add_done_callback(note)
-            return True
-        return False
+    def submit(count: int) -> None:
+        pending.extend((item, executor.submit(function, item)) for item in islice(source, count))
 
     try:
-        while len(pending) < width and start():
-            pass
+        submit(2 * WIDTH)
         while pending:
-            finished.acquire()
-            future = done.pop()
-            item = pending.pop(future)
-            start()
-            yield item, future.result()
+            item, future = pending.popleft()
+            result = function(item) if future.cancel() else future.result()
+            submit(1)
+            yield item, result
     finally:
-        for future in pending:
+        for _, future in pending:
             future.cancel()
-
-
-def _work(function: Callable[..., R], *arguments: Any, **options: Any) -> R:
-    _here.busy = True
-    try:
-        return function(*arguments, **options)
-    finally:
-        _here.busy = False
 
 
 async def run(function: Callable[..., R], *arguments: Any, **options: Any) -> R:

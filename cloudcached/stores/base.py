@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -127,16 +127,6 @@ class Store(abc.ABC):
 
         The second value says whether there is more. A page has at most 1,000 rows. Cost: 1 LIST.
         """
-
-    def entries(self, prefix: str, *, timeout: float) -> Iterator[Listed]:
-        """Yield every object under *prefix*, each page asked for when it is needed. Cost: 1 LIST per 1,000."""
-        after, more = "", True
-        while more:
-            page, more = self.list(prefix, after=after, timeout=timeout)
-            yield from page
-            if not page:
-                return
-            after = page[-1].object_key
 
     def close(self) -> None:  # noqa: B027 - the memory store has nothing to give back
         """Give connections back. The store may be used again afterwards."""

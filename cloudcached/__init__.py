@@ -1,0 +1,20 @@
+"""CloudCached: a cache whose entries live in S3.
+
+    >>> from cloudcached import Client
+    >>> cache = Client("memory://")        # or "s3://bucket/prefix"
+    >>> cache.put("answer", 42, time_to_expire=60)
+    True
+    >>> cache.get("answer")
+    42
+"""
+
+from __future__ import annotations
+
+from . import errors as _errors
+from ._types import MISSING
+from .client import Client, EntryInfo
+from .errors import *  # noqa: F403 - the tree is public as a whole
+
+__version__ = "0.1.0"
+
+__all__ = sorted(["MISSING", "Client", "EntryInfo", *_errors.__all__])  # noqa: PLE0605 - strings all the same

@@ -1,0 +1,159 @@
+"""Many entries at once: everything that can be done is done, and failures are told per key."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+from ._types import MISSING
+from .engine import Engine
+from .entry import Place
+from .errors import CloudCachedError, PartialFailure, StoreError
+from .pool import fan_out
+from .stores.base import Listed
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: S3's limit for one DeleteObjects.
+_DELETE_LIMIT = 1000
+
+
+class Bulk:
+    """The bulk verbs of one cache, over the shared pool."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the live values of *keys*."""
+        engine = self._engine
+
+        def get(place: Place) -> Any:
+            return engine.look(place, engine.budget()).value
+
+        places = [engine.place(key) for key in dict.fromkeys(keys)]
+        answers = ((place.key, answer) for place, answer in fan_out(_caught(get), places))
+        return {key: value for key, value in _told("get_many", answers).items() if value is not MISSING}
+
+    def put_many(self, mapping: Mapping[str, Any], put: Callable[[str, Any], bool]) -> dict[str, bool]:
+        """Store each pair by *put*, and return its answers."""
+        for key in mapping:
+            self._engine.place(key)  # a key that is refused is found before anything is written
+
+        def put_pair(pair: tuple[str, Any]) -> bool:
+            return put(*pair)
+
+        return _told("put_many", ((key, answer) for (key, _), answer in fan_out(_caught(put_pair), mapping.items())))
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Remove *keys*."""
+        by_object_key = {self._engine.place(key).object_key: key for key in keys}
+        failures: dict[str, CloudCachedError] = {}
+        for _, failed in fan_out(self._delete_batch, _batches(by_object_key, _DELETE_LIMIT)):
+            failures.update((by_object_key[object_key], error) for object_key, error in failed.items())
+        if failures:
+            raise PartialFailure("delete_many", {}, failures)
+
+    def listed(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Yield the object's name and the key of every entry whose key begins with *prefix*."""
+        for page in self._engine.pages(self._engine.names.root):
+            yield from self._ours(page, prefix)
+
+    def clear(self, prefix: str) -> int:
+        """Remove every entry whose key begins with *prefix*, and return how many."""
+        root = self._engine.names.root
+        pages = self._engine.pages(root)
+        first = next(pages, [])
+        if len(first) < _DELETE_LIMIT:
+            removed, failures = self._clear_pages([first], prefix)
+        else:
+            removed, failures = 0, {}
+            work = partial(self._clear_under, prefix=prefix)
+            for _, (count, failed) in fan_out(work, [root + digit for digit in string.hexdigits[:16]]):
+                removed += count
+                failures.update(failed)
+        if failures:
+            raise PartialFailure("clear", {"removed": removed}, failures)
+        return removed
+
+    def _clear_under(self, root: str, *, prefix: str) -> tuple[int, dict[str, CloudCachedError]]:
+        try:
+            return self._clear_pages(self._engine.pages(root), prefix)
+        except StoreError as error:
+            return 0, {root: error}
+
+    def _clear_pages(self, pages: Iterable[list[Listed]], prefix: str) -> tuple[int, dict[str, CloudCachedError]]:
+        removed, failures = 0, {}
+        for page in pages:
+            if prefix:
+                doomed = [object_key for object_key, _ in self._ours(page, prefix)]
+            else:
+                doomed = [row.object_key for row in page if self._engine.names.is_ours(row.object_key)]
+            if doomed:
+                failed = self._delete_batch(doomed)
+                removed += len(doomed) - len(failed)
+                failures.update(failed)
+        return removed, failures
+
+    def _ours(self, page: Iterable[Listed], prefix: str) -> Iterator[tuple[str, str]]:
+        names = self._engine.names
+        for row in page:
+            if not names.is_ours(row.object_key):
+                continue
+            key = names.key_of(row.object_key)
+            if key is None:  # a hashed name: the key is inside
+                key = self._engine.inner_key(row.object_key, self._engine.budget())
+            if key is not None and key.startswith(prefix):
+                yield row.object_key, key
+
+    def _delete_batch(self, object_keys: list[str]) -> dict[str, CloudCachedError]:
+        """Remove up to 1,000 objects; return the error of each that is still there."""
+        engine, budget = self._engine, self._engine.budget()
+        final: dict[str, CloudCachedError] = {}
+        pending = object_keys
+        try:
+            while pending:
+                failed = engine.call(budget, engine.store.delete_many, pending)
+                final.update((name, error) for name, error in failed.items() if not error.retryable)
+                pending = [name for name, error in failed.items() if error.retryable]
+                if pending:
+                    budget.spend(failed[pending[0]])
+        except StoreError as error:
+            final.update(dict.fromkeys(pending, error))
+        return final
+
+
+def _caught(function: Callable[[T], R]) -> Callable[[T], R | CloudCachedError]:
+    """Return *function* with its errors as answers, so that one bad key does not lose the others."""
+
+    def call(item: T) -> R | CloudCachedError:
+        try:
+            return function(item)
+        except CloudCachedError as error:
+            return error
+
+    return call
+
+
+def _told(operation: str, answers: Iterable[tuple[str, R | CloudCachedError]]) -> dict[str, R]:
+    """Return the results, or raise ``PartialFailure`` with them."""
+    results: dict[str, R] = {}
+    failures: dict[str, CloudCachedError] = {}
+    for key, answer in answers:
+        if isinstance(answer, CloudCachedError):
+            failures[key] = answer
+        else:
+            results[key] = answer
+    if failures:
+        raise PartialFailure(operation, results, failures)
+    return results
+
+
+def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    source = iter(items)
+    while batch := list(islice(source, size)):
+        yield batch

@@ -1,0 +1,356 @@
+"""The cache as its users see it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from ._async import AsyncTwins
+from ._types import MISSING, Clock, TimeToExpire
+from .bulk import Bulk
+from .clock import SystemClock
+from .config import Config
+from .engine import Engine, Outside, Seen
+from .entry import Meta, Place
+from .errors import KeyMissing, NotACounter
+from .expiry import at_ms, deadline_of, is_expired, seconds_left
+from .forks import PerProcess
+from .hooks import Counters
+from .retry import Budget
+from .stores import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class EntryInfo:
+    """What an entry's metadata says; the body was not read."""
+
+    key: str
+    object_key: str
+    #: ``str``, ``bytes``, ``int``, ``float``, ``complex``, ``bool``, ``none`` or ``pickle``.
+    type: str
+    #: ``plain`` or ``zstd``.
+    encoding: str
+    #: Bytes of the object's body.
+    size: int
+    #: Epoch seconds.
+    created: float
+    #: Epoch seconds, ``None`` for never.
+    expires: float | None
+    etag: str
+    #: Which signing key, or ``none``.
+    key_id: str
+
+
+class Client(AsyncTwins):
+    """A cache whose entries are objects in an S3 bucket.
+
+    url: ``s3://bucket`` or ``s3://bucket/prefix``; ``memory://`` for a private store in this process's memory,
+    ``memory://name`` for one that is shared by name. Endpoint, region, profile and credentials come from where boto3
+    takes them. Options (keyword-only) are those of the documentation's table; an unknown one is a ``ConfigError``
+    that lists the known ones. *clock* is for tests.
+
+    The constructor does no I/O. A client is thread-safe and may be used after a fork. Each verb has a twin that is
+    awaited, its name with an ``a`` before it: ``await client.aget(key)``.
+
+    Everywhere, *time_to_expire* is seconds (int, float) or a ``timedelta``; ``None`` is never, zero or negative gone
+    at once. Every verb may raise ``StoreError`` when the bucket cannot be asked within the ``timeout`` option, and
+    ``KeyRejected`` for a key that is not a ``str`` or is over 16 KB. A ``StoreError`` from a write means that the
+    write may or may not have happened.
+    """
+
+    def __init__(self, url: str, *, clock: Clock | None = None, **options: Any) -> None:
+        self._open(Config.parse(url, options), clock or SystemClock())
+
+    def _open(self, config: Config, clock: Clock) -> None:
+        self._config = config
+        self._counters = Counters()
+        self._engine = Engine(config, open_store(config, clock), clock, self._counters)
+        self._bulk = Bulk(self._engine)
+
+    @classmethod
+    def shared(cls, url: str, **options: Any) -> Client:
+        """Return this process's one client of this configuration, made at the first call.
+
+        What framework adapters use: their many short-lived cache objects share connections. Do not close it.
+        """
+        config = Config.parse(url, options)
+        lock, clients = _shared()
+        with lock:
+            client = clients.get(config)
+            if client is None:
+                client = cls.__new__(cls)
+                client._open(config, SystemClock())
+                clients[config] = client
+        return client
+
+    @property
+    def url(self) -> str:
+        """The URL in its normal form."""
+        return self._config.url
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the live value of *key*, or *default*.
+
+        A missing, expired, damaged or unsigned entry gives *default*; a stored ``None`` is a value (pass ``MISSING``
+        as *default* to tell the two apart).
+
+        **Atomicity:** one consistent entry, never a torn or unverified one. **Cost:** 1 GET.
+        """
+        engine = self._engine
+        value = engine.look(engine.place(key), engine.budget()).value
+        return default if value is MISSING else value
+
+    def put(self, key: str, value: Any, time_to_expire: TimeToExpire = 3600, replace: bool = False) -> bool:
+        """Store *value* under *key*; return whether it was stored.
+
+        replace: False leaves a live entry alone (what Django calls ``add``), True overwrites it (``set``).
+        Raises ``ValueRejected`` for a value that cannot be stored, before anything is sent.
+
+        **Atomicity:** with ``replace=False``, of any number of concurrent callers exactly one is told True, also over
+        an expired or damaged entry; ``OutcomeUnknown`` where a lost answer cannot be decided. With ``replace=True``
+        the last writer wins. **Cost:** 1 PUT; over an entry with ``replace=False`` + 1 GET, and + 1 PUT if it is not
+        live.
+        """
+        engine = self._engine
+        place, budget = engine.place(key), engine.budget()
+        meta, data, gone = self._encode(value, time_to_expire)
+        if gone and replace:
+            engine.remove(place, budget)
+        elif gone:
+            return not engine.look(place, budget).live
+        elif replace:
+            engine.write(place, meta, data, budget)
+        else:
+            return engine.add(place, meta, data, budget)
+        return True
+
+    def update(self, key: str, value: Any, time_to_expire: TimeToExpire = 3600) -> bool:
+        """Replace the value of *key* if there is a live entry; return whether it was replaced.
+
+        **Atomicity:** replaces only the entry that was seen live, and never revives one that was deleted or had
+        expired. **Cost:** 1 GET + 1 conditional PUT, again for each race lost.
+        """
+        engine = self._engine
+        place, budget = engine.place(key), engine.budget()
+        meta, data, gone = self._encode(value, time_to_expire)
+        if gone:
+            return self._delete(place, budget)
+        return engine.change(place, lambda seen: (meta, data), budget)
+
+    def delete(self, key: str) -> bool:
+        """Remove *key*; return whether it was live when looked at.
+
+        **Atomicity:** it is gone afterwards; two concurrent callers may both be told True. **Cost:** 1 HEAD, + 1
+        DELETE if there is an object.
+        """
+        return self._delete(self._engine.place(key), self._engine.budget())
+
+    def has(self, key: str) -> bool:
+        """Tell whether *key* has a live entry, by its metadata: a damaged body is not noticed. **Cost:** 1 HEAD."""
+        return self._outside(key).meta is not None
+
+    def __contains__(self, key: object) -> bool:
+        return self.has(key)  # type: ignore[arg-type] # anything but a str is KeyRejected
+
+    def touch(self, key: str, time_to_expire: TimeToExpire = 3600) -> bool:
+        """Give a live entry a new time to expire, counted from now; return whether there was one.
+
+        **Atomicity:** rewrites only the entry that was seen (a copy in place, which S3 offers, would keep the ETag,
+        and on stores that ignore its condition destroy a concurrent write). **Cost:** 1 GET + 1 conditional PUT,
+        again for each race lost.
+        """
+        deadline = deadline_of(time_to_expire, self._engine.clock.time())
+        return self._set_deadline(key, deadline)
+
+    def persist(self, key: str) -> bool:
+        """Let a live entry never expire; return whether there was one. **Atomicity** and **Cost:** as ``touch``."""
+        return self._set_deadline(key, None)
+
+    def expire_at(self, key: str, when: dt.datetime | float) -> bool:
+        """Let a live entry expire at *when*, a datetime or epoch seconds; return whether there was one.
+
+        A datetime without a time zone is local time. **Atomicity** and **Cost:** as ``touch``.
+        """
+        return self._set_deadline(key, at_ms(when.timestamp() if isinstance(when, dt.datetime) else when))
+
+    def ttl(self, key: str) -> float | None:
+        """Return the seconds until *key* expires: 0 for a missing key, ``None`` for never. **Cost:** 1 HEAD."""
+        meta = self._outside(key).meta
+        return 0 if meta is None else seconds_left(meta.expires_ms, self._engine.clock.time())
+
+    def info(self, key: str) -> EntryInfo | None:
+        """Return what the metadata of a live entry says, or ``None``. **Cost:** 1 HEAD."""
+        head, meta = self._outside(key)
+        if head is None or meta is None:
+            return None
+        return EntryInfo(
+            key=key,
+            object_key=self._engine.place(key).object_key,
+            type=meta.type,
+            encoding=meta.encoding,
+            size=head.size,
+            created=meta.created_ms / 1000,
+            expires=None if meta.expires_ms is None else meta.expires_ms / 1000,
+            etag=head.etag,
+            key_id=meta.key_id,
+        )
+
+    def incr(
+        self, key: str, delta: int = 1, *, initial: int | None = None, time_to_expire: TimeToExpire = 3600
+    ) -> int:
+        """Add *delta* to the ``int`` under *key* and return the sum; the expiry is kept.
+
+        initial: what a missing key counts from, stored with *time_to_expire*; without it a missing key raises
+        ``KeyMissing`` (a ``ValueError``). Raises ``NotACounter`` for a value that is not an ``int``.
+
+        **Atomicity:** every increment counts exactly once, lost answers included; ``OutcomeUnknown`` where that cannot
+        be decided. **Cost:** 1 GET + 1 conditional PUT, again for each race lost; the threads of one process queue.
+        """
+        if type(delta) is not int or (initial is not None and type(initial) is not int):
+            raise NotACounter(f"counters count in int, not by {delta!r} from {initial!r}")
+        engine = self._engine
+        place, budget = engine.place(key), engine.budget()
+        total = 0
+
+        def count(seen: Seen) -> tuple[Meta, bytes] | None:
+            nonlocal total
+            if seen.live and type(seen.value) is not int:
+                raise NotACounter(f"{key!r} holds a {type(seen.value).__qualname__}, not an int")
+            if not seen.live and initial is None:
+                return None
+            total = (seen.value if seen.live else initial) + delta
+            meta, data, _ = self._encode(total, time_to_expire)
+            if seen.live and seen.meta is not None:
+                meta = meta._replace(expires_ms=seen.meta.expires_ms, created_ms=seen.meta.created_ms)
+            return meta, bytes(data)
+
+        with engine.queue(place, budget):
+            if not engine.change(place, count, budget, revive=initial is not None):
+                raise KeyMissing(f"{key!r} has no live entry to count on; put one first, or pass initial")
+        return total
+
+    def decr(
+        self, key: str, delta: int = 1, *, initial: int | None = None, time_to_expire: TimeToExpire = 3600
+    ) -> int:
+        """Subtract *delta*; the rest as ``incr``."""
+        if type(delta) is not int:
+            raise NotACounter(f"counters count in int, not by {delta!r}")
+        return self.incr(key, -delta, initial=initial, time_to_expire=time_to_expire)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the live values of *keys*, by key.
+
+        Raises ``PartialFailure``, which holds the values of the others, when some keys could not be asked for.
+
+        **Atomicity:** each entry for itself. **Cost:** 1 GET a key, in parallel.
+        """
+        return self._bulk.get_many(keys)
+
+    def put_many(
+        self, mapping: Mapping[str, Any], time_to_expire: TimeToExpire = 3600, replace: bool = False
+    ) -> dict[str, bool]:
+        """Store all of *mapping*; return per key whether it was stored, as ``put`` does.
+
+        Raises ``PartialFailure``, which holds the answers of the others, when some keys failed.
+
+        **Atomicity:** each entry for itself. **Cost:** as ``put`` for each key, in parallel.
+        """
+        return self._bulk.put_many(mapping, lambda key, value: self.put(key, value, time_to_expire, replace))
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Remove all of *keys*.
+
+        Raises ``PartialFailure`` with the error of each key that could not be removed.
+
+        **Atomicity:** each entry for itself. **Cost:** 1 DeleteObjects per 1,000 keys, in parallel.
+        """
+        self._bulk.delete_many(keys)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Yield the keys that begin with *prefix*, in no order; the listing goes on as they are consumed.
+
+        A listing shows no metadata: keys that have expired and were not removed yet are among them.
+
+        **Cost:** 1 LIST per 1,000 entries of the whole cache (names are spread by a hash, so a prefix does not narrow
+        the listing), + 1 GET for each key of over about 900 bytes.
+        """
+        return (key for _, key in self._bulk.listed(prefix))
+
+    def clear(self, prefix: str = "") -> int:
+        """Remove every entry whose key begins with *prefix*; return how many there were, expired ones included.
+
+        Locks, other caches of the bucket and foreign objects stay. Raises ``PartialFailure`` when some could not be
+        removed.
+
+        **Atomicity:** removes what was there when it began; entries written meanwhile may stay or go. **Cost:** 1
+        LIST and 1 DeleteObjects per 1,000 entries, over 16 name prefixes in parallel when there is more than a page.
+        """
+        return self._bulk.clear(prefix)
+
+    def get_or_put(self, key: str, default: Any, time_to_expire: TimeToExpire = 3600) -> Any:
+        """Return the live value of *key*, or store *default*, or what it returns if it can be called, and return that.
+
+        If another caller stored a value meanwhile, that one is returned.
+
+        **Atomicity:** all concurrent callers return the one value that was stored. **Cost:** 1 GET; for a miss + 1
+        PUT, + 2 GET if another was faster.
+        """
+        value = self.get(key, MISSING)
+        if value is MISSING:
+            value = default() if callable(default) else default
+            if not self.put(key, value, time_to_expire):
+                return self.get(key, value)
+        return value
+
+    def stats(self) -> dict[str, int]:
+        """Return counts since the process began: retries, lost races, refused entries by reason."""
+        return self._counters.snapshot()
+
+    def close(self) -> None:
+        """Give connections back; the client may be used again afterwards."""
+        self._engine.store.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _encode(self, value: Any, time_to_expire: TimeToExpire) -> tuple[Meta, Any, bool]:
+        """Return an entry's metadata and data, and whether it would be gone at once."""
+        now = self._engine.clock.time()
+        deadline = deadline_of(time_to_expire, now)
+        meta, data = self._engine.codec.encode(value, expires_ms=deadline, created_ms=int(now * 1000))
+        return meta, data, is_expired(deadline, now)
+
+    def _outside(self, key: str) -> Outside:
+        return self._engine.outside(self._engine.place(key), self._engine.budget())
+
+    def _delete(self, place: Place, budget: Budget) -> bool:
+        outside = self._engine.outside(place, budget)
+        if outside.head is not None:
+            self._engine.remove(place, budget)
+        return outside.meta is not None
+
+    def _set_deadline(self, key: str, deadline: int | None) -> bool:
+        engine = self._engine
+        place, budget = engine.place(key), engine.budget()
+        if is_expired(deadline, engine.clock.time()):
+            return self._delete(place, budget)
+
+        def renew(seen: Seen) -> tuple[Meta, Any] | None:
+            return None if seen.meta is None else (seen.meta._replace(expires_ms=deadline), seen.data)
+
+        return engine.change(place, renew, budget)
+
+
+_shared: PerProcess[tuple[threading.Lock, dict[Config, Client]]] = PerProcess(lambda: (threading.Lock(), {}))

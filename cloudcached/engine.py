@@ -1,0 +1,305 @@
+"""Single entries on a store: read and verified, written under conditions, repeated within a time budget.
+
+What the client's verbs have in common. The interesting part is ``write_if``: a conditional write whose answer was lost
+must neither be taken for a "no" nor be done twice, and S3 itself cannot tell, since the repetition of a write that
+had succeeded fails like one that lost to a rival. So every write has a nonce, conditional writes carry the nonces of
+those before them, and whoever finds its own nonce under the key, or in that chain, has written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from ._types import MISSING, Bytes, Clock
+from .config import Config
+from .entry import START, Codec, Meta, Packed, Place
+from .errors import (
+    EntryRefused,
+    NotFound,
+    OutcomeUnknown,
+    PreconditionFailed,
+    StoreBusy,
+    StoreError,
+    StoreRefused,
+)
+from .expiry import is_expired
+from .forks import PerProcess
+from .hooks import Counters
+from .keys import Names
+from .retry import Budget
+from .stores.base import ABSENT, Head, Listed, Matches, Store, When
+
+R = TypeVar("R")
+
+log = logging.getLogger("cloudcached")
+
+_MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
+#: Threads of one process queue per key for ``incr``, over this many locks.
+_QUEUES = 64
+
+
+class Seen(NamedTuple):
+    """What a verifying GET found under a key."""
+
+    #: ``None``: no object at all.
+    etag: str | None
+    #: ``None``: no object, or one that was refused.
+    meta: Meta | None = None
+    #: The encoded value, as the entry holds it; only of a live entry.
+    data: Bytes = b""
+    value: Any = MISSING
+
+    @property
+    def live(self) -> bool:
+        """Tell whether there is an entry that is neither expired nor refused."""
+        return self.value is not MISSING
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Return what a conditional write over this carries as ``recent``."""
+        return (START,) if self.meta is None else self.meta.chain
+
+
+NOTHING = Seen(None)
+
+
+class Outside(NamedTuple):
+    """What a HEAD told of a key."""
+
+    #: ``None``: no object at all.
+    head: Head | None
+    #: ``None``: nothing live.
+    meta: Meta | None = None
+
+
+class Engine:
+    """Reads and writes the entries of one cache. Thread-safe; the constructor does no I/O."""
+
+    def __init__(self, config: Config, store: Store, clock: Clock, counters: Counters) -> None:
+        self.store = store
+        self.names = Names(config.prefix)
+        self.codec = Codec(config)
+        self.clock = clock
+        self._timeout = config.timeout
+        self._counters = counters
+        self._etags_are_md5 = True
+        self._queues = PerProcess(lambda: tuple(threading.Lock() for _ in range(_QUEUES)))
+
+    def budget(self) -> Budget:
+        """Return a fresh time budget for one operation."""
+        return Budget(self.clock, self._timeout)
+
+    def now_ms(self) -> int:
+        """Return the clock's time in epoch milliseconds."""
+        return int(self.clock.time() * 1000)
+
+    def place(self, key: str) -> Place:
+        """Return where *key* lives. Raises ``KeyRejected``."""
+        object_key, hashed = self.names.object_key(key)
+        return Place(key, object_key, hashed)
+
+    def call(self, budget: Budget, request: Callable[..., R], *arguments: Any) -> R:
+        """Send *request* and repeat it while that may help and the budget lasts; for requests that may be repeated."""
+        while True:
+            try:
+                return request(*arguments, timeout=budget.left)
+            except StoreError as error:
+                if not error.retryable:
+                    raise
+                budget.spend(error)
+                self._counters.add("retries")
+
+    # Reading
+
+    def look(self, place: Place, budget: Budget) -> Seen:
+        """Return what is under *place*, verified. Cost: 1 GET; the body of an expired entry is not read."""
+        try:
+            return self.call(budget, self._look_once, place)
+        except NotFound:
+            return NOTHING
+
+    def _look_once(self, place: Place, *, timeout: float) -> Seen:
+        found = self.store.get(place.object_key, timeout=timeout)
+        head = found.head
+        try:
+            meta = self.codec.check(place.object_key, head.metadata, head.size)
+            if is_expired(meta.expires_ms, self.clock.time()):
+                found.close()
+                return Seen(head.etag, meta)
+            data = self.codec.open(place, meta, found.read())
+            return Seen(head.etag, meta, data, self.codec.decode(meta, data))
+        except EntryRefused as refusal:
+            found.close()
+            self._refuse(place.object_key, refusal)
+            return Seen(head.etag)
+
+    def outside(self, place: Place, budget: Budget) -> Outside:
+        """Return what can be told of *place* without its body, which is not verified. Cost: 1 HEAD."""
+        try:
+            head = self.call(budget, self.store.head, place.object_key)
+        except NotFound:
+            return Outside(None)
+        try:
+            meta = self.codec.check(place.object_key, head.metadata, head.size)
+        except EntryRefused as refusal:
+            self._refuse(place.object_key, refusal)
+            return Outside(head)
+        return Outside(head, None if is_expired(meta.expires_ms, self.clock.time()) else meta)
+
+    def inner_key(self, object_key: str, budget: Budget) -> str | None:
+        """Return the key that an entry under a hashed name holds. Cost: 1 GET."""
+        try:
+            found = self.call(budget, self.store.get, object_key)
+            meta = self.codec.check(object_key, found.head.metadata, found.head.size)
+            key = self.codec.inner_key(meta, found.read())
+        except NotFound:
+            return None
+        except EntryRefused as refusal:
+            self._refuse(object_key, refusal)
+            return None
+        return key if self.names.object_key(key) == (object_key, True) else None
+
+    def _refuse(self, object_key: str, refusal: EntryRefused) -> None:
+        self._counters.add(f"refused.{refusal.reason}")
+        log.warning("refused the entry in %s: %s; it counts as a miss", object_key, refusal)
+
+    # Writing
+
+    def write(self, place: Place, meta: Meta, data: Bytes, budget: Budget) -> None:
+        """Write over whatever is there. Cost: 1 PUT."""
+        packed = self.codec.pack(place, meta, data)
+        etag = self.call(budget, self.store.put, place.object_key, packed.body, packed.metadata)
+        self._compare(place, packed, etag, budget)
+
+    def add(self, place: Place, meta: Meta, data: Bytes, budget: Budget) -> bool:
+        """Write where there is nothing live; return whether this write was done.
+
+        False only after a live entry of somebody else was seen: a 412 alone may come from a removal under way.
+        """
+        base = NOTHING
+        while not self.write_if(place, meta, data, base, budget):
+            base = self.look(place, budget)
+            if base.live:
+                return False
+            budget.spend(self._lost(place))
+        return True
+
+    def change(
+        self, place: Place, make: Callable[[Seen], tuple[Meta, Bytes] | None], budget: Budget, *, revive: bool = False
+    ) -> bool:
+        """Replace what is seen by what *make* returns for it, until no rival was faster; return whether it was done.
+
+        revive: also where nothing live is seen. A ``None`` from *make* ends it.
+        """
+        while True:
+            seen = self.look(place, budget)
+            made = make(seen) if seen.live or revive else None
+            if made is None:
+                return False
+            if self.write_if(place, *made, seen, budget):
+                return True
+            budget.spend(self._lost(place))
+
+    def write_if(self, place: Place, meta: Meta, data: Bytes, base: Seen, budget: Budget) -> bool:
+        """Write only over *base*, what was seen before; return whether this write was done.
+
+        Exactly one of any number of concurrent callers over one base is told True. Cost: 1 conditional PUT; where an
+        answer was lost, + 1 PUT + 1 GET. Raises ``OutcomeUnknown`` when the bucket can no longer tell.
+        """
+        packed = self.codec.pack(place, meta._replace(recent=base.chain), data)
+        when: When = ABSENT if base.etag is None else Matches(base.etag)
+        unsure = False
+        while True:
+            try:
+                etag = self.store.put(
+                    place.object_key, packed.body, packed.metadata, when=when, timeout=budget.left
+                )
+            except PreconditionFailed as error:
+                if not unsure:
+                    return False
+                decided = self._decide(place, packed, base, budget)
+                if decided is not None:
+                    return decided
+                budget.spend(error)
+            except StoreError as error:
+                if not error.retryable:
+                    raise
+                unsure = True
+                budget.spend(error)
+                self._counters.add("retries")
+            else:
+                self._compare(place, packed, etag, budget)
+                return True
+
+    def _decide(self, place: Place, packed: Packed, base: Seen, budget: Budget) -> bool | None:
+        """Tell whether a write with a lost answer was done; ``None``: not yet, it may be tried again."""
+        now = self.look(place, budget)
+        if now.etag == base.etag:
+            return None
+        if now.meta is not None:
+            if now.meta.was_written(packed.nonce):
+                return True
+            if now.meta.follows(None if base.meta is None else base.meta.nonce):
+                return False
+        self._counters.add("outcome_unknown")
+        raise OutcomeUnknown(
+            f"the answer to a write of {place.object_key} was lost, and what is there now does not tell whether it was"
+            " done; read the key before you try again"
+        )
+
+    def _compare(self, place: Place, packed: Packed, etag: str, budget: Budget) -> None:
+        """Compare the ETag that a write returned with what was sent: an MD5 on most stores.
+
+        Not under SSE-KMS, on S3 Express and some others: the first mismatch is settled by reading the entry back, and
+        where that is whole, ETags are no longer compared.
+        """
+        if not self._etags_are_md5 or etag == hashlib.md5(packed.body, usedforsecurity=False).hexdigest():
+            return
+        if _MD5.fullmatch(etag):
+            now = self.look(place, budget)
+            if now.meta is None and now.etag == etag:
+                raise StoreRefused(
+                    "the store holds other bytes than were sent", operation="put", object_key=place.object_key
+                )
+            if now.meta is None or now.meta.nonce != packed.nonce:
+                return  # already rewritten by somebody else: the next write asks again
+        self._etags_are_md5 = False
+        log.info("the ETags of this bucket are no MD5 sums; writes are no longer compared with them")
+
+    def _lost(self, place: Place) -> StoreBusy:
+        """Return the error of an operation that lost every race until its time was over."""
+        self._counters.add("cas_retries")
+        return StoreBusy("lost to other writers until the time was over", operation="put", object_key=place.object_key)
+
+    @contextmanager
+    def queue(self, place: Place, budget: Budget) -> Iterator[None]:
+        """Let the threads of this process pass one by one for one key: they need not lose races to each other."""
+        locks = self._queues()
+        lock = locks[hash(place.object_key) % len(locks)]
+        if not lock.acquire(timeout=budget.left):
+            raise self._lost(place)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def remove(self, place: Place, budget: Budget) -> None:
+        """Remove the object, if there is one. Cost: 1 DELETE."""
+        self.call(budget, self.store.delete, place.object_key)
+
+    def pages(self, prefix: str) -> Iterator[list[Listed]]:
+        """Yield the pages of a listing, each within a budget of its own. Cost: 1 LIST per 1,000 objects."""
+        after, more = "", True
+        while more:
+            page, more = self.call(self.budget(), partial(self.store.list, prefix, after=after))
+            yield page
+            if not page:
+                return
+            after = page[-1].object_key
