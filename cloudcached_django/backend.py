@@ -1,0 +1,256 @@
+"""The cache backend: Django's cache API on a shared CloudCached client.
+
+Every method makes and validates the key, converts the timeout and hands over to the core, which the async methods
+await. What an operation costs and promises is said where it is done, in ``cloudcached.Client``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+
+from cloudcached import MISSING, Client, KeyMissing, PartialFailure, StoreError
+
+from .beyond import BeyondDjango
+from .configuration import client_options, seconds_of, timeout_setting
+
+__all__ = ["S3Cache"]
+
+logger = logging.getLogger("cloudcached.django")
+
+#: Seconds or a timedelta; ``None`` for never, zero or negative for gone at once, ``DEFAULT_TIMEOUT`` for ``TIMEOUT``.
+Timeout: TypeAlias = "float | dt.timedelta | None"
+
+
+class S3Cache(BeyondDjango, BaseCache):
+    """A Django cache whose entries are objects in S3.
+
+    ``LOCATION`` is ``s3://bucket/prefix``, or ``memory://name`` for a try without S3. ``OPTIONS`` are the options of
+    ``cloudcached.Client``; where ``signing_key`` is not among them, ``SECRET_KEY`` signs and ``SECRET_KEY_FALLBACKS``
+    verify too. The constructor does no I/O and refuses nothing, so that the system checks can report every mistake;
+    without them, the first use raises ``ConfigError``.
+
+    Django makes one such object for each thread. They share one client for each configuration, and close none.
+    """
+
+    def __init__(self, location: str, params: dict[str, Any]) -> None:
+        super().__init__(params)
+        self._location = location
+        self._params = params
+        # As it was given: BaseCache makes 300 of whatever it cannot read, and 0 of half a second.
+        self.default_timeout = timeout_setting(params)
+
+    @cached_property
+    def client(self) -> Client:
+        """The shared client of this configuration. Every operation passes through here.
+
+        Raises ``ConfigError`` for settings that cannot work.
+        """
+        return Client.shared(self._location, **client_options(self._params))
+
+    def time_to_expire(self, timeout: Timeout) -> Timeout:
+        """Return Django's *timeout* as the core takes it: the two differ in the default only."""
+        return seconds_of(self.default_timeout) if timeout is DEFAULT_TIMEOUT else timeout
+
+    # One key
+
+    def add(self, key: Any, value: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        """Store *value* unless a live entry is there. Return whether it was stored.
+
+        **Atomicity:** of concurrent calls exactly one stores. **Cost:** 1 PUT, and GET and PUT over an expired entry.
+        """
+        key = self.make_and_validate_key(key, version)
+        return self.client.put(key, value, self.time_to_expire(timeout), replace=False)
+
+    async def aadd(self, key: Any, value: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        """See ``add``."""
+        key = self.make_and_validate_key(key, version)
+        return await self.client.aput(key, value, self.time_to_expire(timeout), replace=False)
+
+    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        """Return the live value, *default* where there is none. A stored ``None`` is a value. **Cost:** 1 GET."""
+        return self.client.get(self.make_and_validate_key(key, version), default)
+
+    async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        """See ``get``."""
+        return await self.client.aget(self.make_and_validate_key(key, version), default)
+
+    def set(self, key: Any, value: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None) -> None:
+        """Store *value*. **Atomicity:** the last writer wins. **Cost:** 1 PUT."""
+        key = self.make_and_validate_key(key, version)
+        self.client.put(key, value, self.time_to_expire(timeout), replace=True)
+
+    async def aset(self, key: Any, value: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None) -> None:
+        """See ``set``."""
+        key = self.make_and_validate_key(key, version)
+        await self.client.aput(key, value, self.time_to_expire(timeout), replace=True)
+
+    def touch(self, key: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        """Give a live entry a new timeout. Return False where there is none.
+
+        **Atomicity:** never revives an entry that was deleted or replaced meanwhile. **Cost:** 1 GET and 1 PUT.
+        """
+        return self.client.touch(self.make_and_validate_key(key, version), self.time_to_expire(timeout))
+
+    async def atouch(self, key: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        """See ``touch``."""
+        return await self.client.atouch(self.make_and_validate_key(key, version), self.time_to_expire(timeout))
+
+    def delete(self, key: Any, version: int | None = None) -> bool:
+        """Remove an entry. Return whether a live one was there when looked. **Cost:** 1 HEAD and 1 DELETE."""
+        return self.client.delete(self.make_and_validate_key(key, version))
+
+    async def adelete(self, key: Any, version: int | None = None) -> bool:
+        """See ``delete``."""
+        return await self.client.adelete(self.make_and_validate_key(key, version))
+
+    def has_key(self, key: Any, version: int | None = None) -> bool:
+        """Tell whether a live entry is there, without reading its value. **Cost:** 1 HEAD."""
+        return self.client.has(self.make_and_validate_key(key, version))
+
+    async def ahas_key(self, key: Any, version: int | None = None) -> bool:
+        """See ``has_key``."""
+        return await self.client.ahas(self.make_and_validate_key(key, version))
+
+    def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Add *delta* to a stored int, whose timeout stays. Return the sum.
+
+        Raises ``ValueError`` where there is no live entry, ``TypeError`` where it is no int.
+        **Atomicity:** every increment counts once. **Cost:** 1 GET and 1 PUT, again for every lost race.
+        """
+        return self.client.incr(self.make_and_validate_key(key, version), delta)
+
+    async def aincr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """See ``incr``."""
+        return await self.client.aincr(self.make_and_validate_key(key, version), delta)
+
+    # Several keys: one request for each, in parallel
+
+    def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+        """Return the live values by key. **Cost:** 1 GET a key, in parallel."""
+        names = self._names(keys, version)
+        found = self.client.get_many(names.values())
+        return {key: found[name] for key, name in names.items() if name in found}
+
+    async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+        """See ``get_many``."""
+        names = self._names(keys, version)
+        found = await self.client.aget_many(names.values())
+        return {key: found[name] for key, name in names.items() if name in found}
+
+    def set_many(
+        self, data: Mapping[Any, Any], timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> list[Any]:
+        """Store the values. Return the keys whose store failed, which is logged; the others are stored.
+
+        Raises ``ValueRejected`` or ``KeyRejected``, as ``set`` does, for what can never be stored.
+        **Cost:** 1 PUT a key, in parallel.
+        """
+        names = self._names(data, version)
+        values = {name: data[key] for key, name in names.items()}
+        try:
+            self.client.put_many(values, self.time_to_expire(timeout), replace=True)
+        except PartialFailure as failure:
+            return _failed_keys(failure, names)
+        return []
+
+    async def aset_many(
+        self, data: Mapping[Any, Any], timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> list[Any]:
+        """See ``set_many``."""
+        names = self._names(data, version)
+        values = {name: data[key] for key, name in names.items()}
+        try:
+            await self.client.aput_many(values, self.time_to_expire(timeout), replace=True)
+        except PartialFailure as failure:
+            return _failed_keys(failure, names)
+        return []
+
+    def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
+        """Remove entries. **Cost:** 1 DeleteObjects per 1,000."""
+        self.client.delete_many(self._names(keys, version).values())
+
+    async def adelete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
+        """See ``delete_many``."""
+        await self.client.adelete_many(self._names(keys, version).values())
+
+    def clear(self) -> None:
+        """Remove everything at ``LOCATION``, of every ``KEY_PREFIX`` and ``VERSION``.
+
+        **Atomicity:** everything that was there when it began. **Cost:** 1 LIST and 1 DeleteObjects per 1,000.
+        """
+        self.client.clear()
+
+    async def aclear(self) -> None:
+        """See ``clear``."""
+        await self.client.aclear()
+
+    def _names(self, keys: Iterable[Any], version: int | None) -> dict[Any, str]:
+        return {key: self.make_and_validate_key(key, version) for key in keys}
+
+    # Made of the above
+
+    def get_or_set(self, key: Any, default: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None) -> Any:
+        """Return the live value, or store *default*, or what it returns when called, and return that.
+
+        **Atomicity:** all concurrent callers return the one value that was stored, though each may have computed its
+        own. **Cost:** 1 GET when live, else 1 PUT more, and 1 GET more where another caller was faster.
+        """
+        value = self.get(key, MISSING, version)
+        if value is not MISSING:
+            return value
+        default = default() if callable(default) else default
+        return default if self.add(key, default, timeout, version) else self.get(key, default, version)
+
+    async def aget_or_set(
+        self, key: Any, default: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> Any:
+        """See ``get_or_set``. *default* is called in the event loop's thread, as by Django's other backends."""
+        value = await self.aget(key, MISSING, version)
+        if value is not MISSING:
+            return value
+        default = default() if callable(default) else default
+        return default if await self.aadd(key, default, timeout, version) else await self.aget(key, default, version)
+
+    def incr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Move an entry to another version, and return that. Its timeout stays.
+
+        Raises ``ValueError`` where there is no live entry. **Atomicity:** none; for a moment both versions are there.
+        **Cost:** GET, PUT, DELETE, and 2 HEADs.
+        """
+        version = self.version if version is None else version
+        value, left = self.get(key, MISSING, version), self.client.ttl(self.make_key(key, version))
+        self.set(key, _moved(key, value, left), left, version + delta)
+        self.delete(key, version)
+        return version + delta
+
+    async def aincr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """See ``incr_version``."""
+        version = self.version if version is None else version
+        value, left = await self.aget(key, MISSING, version), await self.client.attl(self.make_key(key, version))
+        await self.aset(key, _moved(key, value, left), left, version + delta)
+        await self.adelete(key, version)
+        return version + delta
+
+    # ``close`` stays BaseCache's, which does nothing: Django calls it after every request, and the client is shared.
+
+
+def _moved(key: Any, value: Any, left: float | None) -> Any:
+    """Return the value to move, unless it is missing or expired before its time could be asked for."""
+    if value is MISSING or left == 0:
+        raise KeyMissing(f"Key '{key}' not found")
+    return value
+
+
+def _failed_keys(failure: PartialFailure, names: Mapping[Any, str]) -> list[Any]:
+    """Return the keys that the store failed to take, after an error log line; raise what is the caller's mistake."""
+    for error in failure.failures.values():
+        if not isinstance(error, StoreError):
+            raise error
+    logger.error("%s", failure)
+    return [key for key, name in names.items() if name in failure.failures]

@@ -1,0 +1,157 @@
+"""What Django's cache API has no names for, under those that django-redis made known."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from django.core.cache.backends.base import get_key_func
+
+from cloudcached import ConfigError
+
+from .patterns import Pattern, escape
+
+if TYPE_CHECKING:
+    from django.core.cache.backends.base import BaseCache as _Base
+
+    from cloudcached import Client
+else:
+    _Base = object
+
+
+class BeyondDjango(_Base):
+    """The part of ``S3Cache`` that asks and sets the time to live, and finds keys by pattern."""
+
+    _params: dict[str, Any]
+    client: Client
+
+    # The time to live
+
+    def ttl(self, key: Any, version: int | None = None) -> int | None:
+        """Return the seconds that an entry has left, rounded up; 0 where there is none, ``None`` for never.
+
+        **Cost:** 1 HEAD.
+        """
+        return _whole(self.client.ttl(self.make_and_validate_key(key, version)))
+
+    async def attl(self, key: Any, version: int | None = None) -> int | None:
+        """See ``ttl``."""
+        return _whole(await self.client.attl(self.make_and_validate_key(key, version)))
+
+    def pttl(self, key: Any, version: int | None = None) -> int | None:
+        """Return what ``ttl`` does, in milliseconds."""
+        return _whole(self.client.ttl(self.make_and_validate_key(key, version)), 1000)
+
+    async def apttl(self, key: Any, version: int | None = None) -> int | None:
+        """See ``pttl``."""
+        return _whole(await self.client.attl(self.make_and_validate_key(key, version)), 1000)
+
+    def persist(self, key: Any, version: int | None = None) -> bool:
+        """Let a live entry never expire. Return whether that changed it, as ``Client.persist`` does.
+
+        **Atomicity:** never revives an entry that was deleted or replaced meanwhile. **Cost:** 1 GET and 1 PUT.
+        """
+        return self.client.persist(self.make_and_validate_key(key, version))
+
+    async def apersist(self, key: Any, version: int | None = None) -> bool:
+        """See ``persist``."""
+        return await self.client.apersist(self.make_and_validate_key(key, version))
+
+    def expire(self, key: Any, timeout: float | dt.timedelta, version: int | None = None) -> bool:
+        """Let a live entry expire in *timeout* seconds. Return False where there is none.
+
+        **Atomicity** and **Cost:** those of ``touch``.
+        """
+        return self.client.touch(self.make_and_validate_key(key, version), timeout)
+
+    async def aexpire(self, key: Any, timeout: float | dt.timedelta, version: int | None = None) -> bool:
+        """See ``expire``."""
+        return await self.client.atouch(self.make_and_validate_key(key, version), timeout)
+
+    def expire_at(self, key: Any, when: float | dt.datetime, version: int | None = None) -> bool:
+        """Let a live entry expire at *when*, a datetime or epoch seconds. Return False where there is none.
+
+        **Atomicity** and **Cost:** those of ``touch``.
+        """
+        return self.client.expire_at(self.make_and_validate_key(key, version), when)
+
+    async def aexpire_at(self, key: Any, when: float | dt.datetime, version: int | None = None) -> bool:
+        """See ``expire_at``."""
+        return await self.client.aexpire_at(self.make_and_validate_key(key, version), when)
+
+    # Keys by pattern
+
+    def iter_keys(
+        self,
+        search: str,
+        itersize: int | None = None,  # noqa: ARG002 - django-redis's, and positional there
+        version: int | None = None,
+    ) -> Iterator[str]:
+        """Yield the keys that match *search*, in this ``KEY_PREFIX`` and version, as the caller wrote them.
+
+        *search*: Redis's patterns, ``*``, ``?``, ``[a-z]``, ``[^a]``. *itersize* has no effect: a page is 1,000.
+        Entries that have expired and are not yet purged may be among them. Where ``KEY_FUNCTION`` is set,
+        ``REVERSE_KEY_FUNCTION`` must be, else ``ConfigError``. **Cost:** 1 LIST per 1,000 entries at ``LOCATION``,
+        whatever their prefix and version.
+        """
+        pattern, reverse_key = self._pattern(search, version), self._reverse_key(version)
+        return (reverse_key(name) for name in self.client.keys(pattern.beginning) if pattern.matches(name))
+
+    def keys(self, search: str = "*", version: int | None = None) -> list[str]:
+        """Return what ``iter_keys`` yields, as a list."""
+        return list(self.iter_keys(search, version=version))
+
+    async def akeys(self, search: str = "*", version: int | None = None) -> list[str]:
+        """See ``keys``."""
+        pattern, reverse_key = self._pattern(search, version), self._reverse_key(version)
+        return [reverse_key(name) for name in await self.client.akeys(pattern.beginning) if pattern.matches(name)]
+
+    def delete_pattern(
+        self,
+        pattern: str,
+        version: int | None = None,
+        prefix: str | None = None,
+        itersize: int | None = None,  # noqa: ARG002 - see iter_keys
+    ) -> int:
+        """Remove the entries whose keys match *pattern*, and return their number. See ``iter_keys``.
+
+        *prefix* stands in for ``KEY_PREFIX``. **Cost:** 1 LIST per 1,000 entries at ``LOCATION``, 1 DeleteObjects per
+        1,000 that match.
+        """
+        wanted = self._pattern(pattern, version, prefix)
+        names = [name for name in self.client.keys(wanted.beginning) if wanted.matches(name)]
+        self.client.delete_many(names)
+        return len(names)
+
+    async def adelete_pattern(
+        self,
+        pattern: str,
+        version: int | None = None,
+        prefix: str | None = None,
+        itersize: int | None = None,  # noqa: ARG002 - see iter_keys
+    ) -> int:
+        """See ``delete_pattern``."""
+        wanted = self._pattern(pattern, version, prefix)
+        names = [name for name in await self.client.akeys(wanted.beginning) if wanted.matches(name)]
+        await self.client.adelete_many(names)
+        return len(names)
+
+    def _pattern(self, search: str, version: int | None, prefix: str | None = None) -> Pattern:
+        prefix = self.key_prefix if prefix is None else prefix
+        version = self.version if version is None else version
+        return Pattern(self.key_func(search, escape(prefix), escape(str(version))))
+
+    def _reverse_key(self, version: int | None) -> Callable[[str], str]:
+        """Return the function that makes the caller's key of a stored one."""
+        if self._params.get("REVERSE_KEY_FUNCTION"):
+            return get_key_func(self._params["REVERSE_KEY_FUNCTION"])
+        if self._params.get("KEY_FUNCTION"):
+            raise ConfigError("a cache with a KEY_FUNCTION needs its opposite, REVERSE_KEY_FUNCTION, to list keys")
+        front = len(self.make_key("", version))
+        return lambda name: name[front:]
+
+
+def _whole(seconds: float | None, parts: int = 1) -> int | None:
+    return None if seconds is None else math.ceil(seconds * parts)
