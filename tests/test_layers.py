@@ -1,0 +1,215 @@
+"""The shape of the code: floors, borders of foreign libraries, sizes.
+
+A module imports only from lower floors. Read from the source, so that nothing need be importable.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import cloudcached
+
+FLOORS = {
+    0: ("errors", "_types", "forks"),
+    1: ("expiry", "keys", "serializers", "compression", "signing", "encryption", "hooks"),
+    2: ("entry", "config", "stores.base"),
+    3: ("stores", "stores.*", "pool", "breaker", "retry", "clock", "sessions", "engine"),
+    4: ("client", "_async", "bulk", "locks", "tags"),
+    5: ("stampede", "maintenance", "metrics", "index", "testing"),
+    6: ("cli", "bench", "__main__", "__init__"),
+}
+#: On the floors below, modules do not import each other; above, they may, as long as there is no cycle.
+SOCIABLE_FROM = 2
+#: Who may import what; the others may not.
+BORDERS = {
+    "boto3": ("cloudcached.sessions", "cloudcached.stores.s3", "cloudcached.index"),
+    "botocore": ("cloudcached.sessions", "cloudcached.stores.s3", "cloudcached.index"),
+    "obstore": ("cloudcached.stores.s3_fast",),
+    "pickle": ("cloudcached.serializers", "cloudcached.errors"),  # errors: the name of an exception
+    "hmac": ("cloudcached.signing",),
+    "django": ("cloudcached_django",),
+    "flask": ("cloudcached_flask",),
+    "flask_caching": ("cloudcached_flask",),
+    "cachelib": ("cloudcached_flask",),
+    "moto": (),
+}
+#: What does I/O or tells the time: not below floor 3.
+EFFECTS = {"asyncio", "http", "random", "socket", "subprocess", "threading", "time", "urllib.request"}
+MAX_FILE, MAX_FUNCTION = 420, 60
+
+
+def sources(package: str) -> Iterator[tuple[str, Path]]:
+    """Yield the dotted name and the path of each module of a package."""
+    spec = find_spec(package)
+    assert spec is not None
+    for root in spec.submodule_search_locations or ():
+        for path in sorted(Path(root).rglob("*.py")):
+            parts = (package, *path.relative_to(root).with_suffix("").parts)
+            yield ".".join(parts), path
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Return the syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield every node but those under ``if TYPE_CHECKING``."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from executed(node)
+
+
+def imports(module: str, path: Path) -> Iterator[str]:
+    """Yield the absolute name of each module, or name in a module, that *module* imports anywhere."""
+    package = module.split(".")[:-1]
+    for node in executed(parsed(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            prefix = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{prefix}.{alias.name}" for alias in node.names)
+
+
+CORE = dict(sources("cloudcached"))
+ADAPTERS = {**dict(sources("cloudcached_django")), **dict(sources("cloudcached_flask"))}
+ALL = {**CORE, **ADAPTERS}
+
+
+def core_module(name: str) -> str | None:
+    """Return the core's module that an imported name lies in: ``client`` for ``cloudcached.client.Client``."""
+    parts = name.split(".")
+    if parts[0] != "cloudcached":
+        return None
+    for end in range(len(parts), 0, -1):
+        for module in (".".join(parts[:end]), ".".join([*parts[:end], "__init__"])):
+            if module in CORE:
+                return module.removeprefix("cloudcached.")
+    return None
+
+
+def floor_of(module: str) -> int:
+    """Return a module's floor, by its own name or by its package's ``.*``."""
+    name = module.removesuffix(".__init__")
+    for wanted in (name, f"{name.rpartition('.')[0]}.*"):
+        for floor, names in FLOORS.items():
+            if wanted in names:
+                return floor
+    message = f"{module} has no floor yet: give it one in FLOORS"
+    raise AssertionError(message)
+
+
+@cache
+def neighbours(module: str) -> frozenset[str]:
+    """Return the core modules that a core module imports."""
+    full = f"cloudcached.{module}"
+    return frozenset(found for name in imports(full, CORE[full]) if (found := core_module(name)) and found != module)
+
+
+@pytest.mark.parametrize("full", CORE)
+def test_imports_go_down(full: str) -> None:
+    module = full.removeprefix("cloudcached.")
+    floor = floor_of(module)
+    limit = floor + (floor >= SOCIABLE_FROM)
+    assert [name for name in sorted(neighbours(module)) if floor_of(name) >= limit] == []
+
+
+def test_no_cycle() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path, module])
+        if module not in done:
+            for name in neighbours(module):
+                visit(name, (*path, module))
+            done.add(module)
+
+    for full in CORE:
+        visit(full.removeprefix("cloudcached."), ())
+
+
+@pytest.mark.parametrize("full", CORE)
+def test_low_floors_have_no_effects(full: str) -> None:
+    if floor_of(full.removeprefix("cloudcached.")) < 3:
+        found = {
+            name for name in imports(full, CORE[full]) for effect in EFFECTS if f"{name}.".startswith(f"{effect}.")
+        }
+        assert found == set()
+
+
+@pytest.mark.parametrize("full", ALL)
+def test_foreign_libraries_stay_behind_their_border(full: str) -> None:
+    for name in imports(full, ALL[full]):
+        allowed = BORDERS.get(name.split(".", maxsplit=1)[0])
+        if allowed is not None:
+            assert any(f"{full}.".startswith(f"{border}.") for border in allowed), f"{full} imports {name}"
+
+
+@pytest.mark.parametrize("full", ADAPTERS)
+def test_adapters_import_public_names_only(full: str) -> None:
+    own = full.split(".", maxsplit=1)[0]
+    for name in imports(full, ADAPTERS[full]):
+        top, _, rest = name.partition(".")
+        if top.startswith("cloudcached") and top != own:
+            assert top == "cloudcached", f"adapters do not import each other: {name}"
+            assert not rest or rest in cloudcached.__all__, f"{name} is not public"
+
+
+def our_files() -> Iterator[Path]:
+    """Yield every Python file of the packages, and of the tests and the example beside this file."""
+    yield from ALL.values()
+    tests = Path(__file__).parent
+    for folder in (tests, tests.parent / "example_project"):
+        yield from sorted(folder.rglob("*.py"))
+
+
+def test_files_and_functions_fit_on_a_few_screens() -> None:
+    too_long = []
+    for path in our_files():
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if lines > MAX_FILE:
+            too_long.append(f"{path}: {lines} lines")
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > MAX_FUNCTION:
+                    too_long.append(f"{path}:{node.lineno} {node.name}: {lines} lines")
+    assert too_long == []
+
+
+def test_no_error_is_swallowed_whole() -> None:
+    swallowed = []
+    for path in our_files():
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ExceptHandler) and catches_all(node.type) and all(map(does_nothing, node.body)):
+                swallowed.append(f"{path}:{node.lineno}")
+            if (
+                isinstance(node, ast.Call)
+                and ast.unparse(node.func).endswith("suppress")
+                and any(map(catches_all, node.args))
+            ):
+                swallowed.append(f"{path}:{node.lineno}")
+    assert swallowed == []
+
+
+def catches_all(node: ast.expr | None) -> bool:
+    """Whether an ``except`` of this type takes everything."""
+    kinds = node.elts if isinstance(node, ast.Tuple) else [node]
+    return any(kind is None or ast.unparse(kind) in ("Exception", "BaseException") for kind in kinds)
+
+
+def does_nothing(node: ast.stmt) -> bool:
+    """Whether a statement has no effect."""
+    return isinstance(node, ast.Pass | ast.Continue) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    )

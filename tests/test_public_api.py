@@ -1,0 +1,109 @@
+"""The public surface: what it is called, that it is typed, and that it is described."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import cloudcached
+from cloudcached import Client, errors
+
+PACKAGES = ("cloudcached", "cloudcached_django", "cloudcached_flask")
+#: Of ``Client``, what asks the store nothing.
+FREE = {"close", "shared", "stats", "url"}
+
+
+@pytest.fixture(params=PACKAGES)
+def package(request: pytest.FixtureRequest) -> ModuleType:
+    pytest.importorskip(
+        {"cloudcached_django": "django", "cloudcached_flask": "flask_caching"}.get(request.param, "boto3")
+    )
+    return importlib.import_module(request.param)
+
+
+def public_members(of: object) -> Iterator[tuple[str, Any]]:
+    """Yield what a module or class defines under a public name itself."""
+    for name, member in vars(of).items():
+        if not name.startswith("_") and not inspect.ismodule(member) and name != "annotations":
+            yield name, member
+
+
+def test_all_is_sorted_and_exact(package: ModuleType) -> None:
+    assert package.__all__ == sorted(name for name, _ in public_members(package))
+
+
+def test_py_typed_is_there(package: ModuleType) -> None:
+    assert (Path(package.__file__ or "").parent / "py.typed").is_file()
+
+
+def test_every_public_name_is_described(package: ModuleType) -> None:
+    bare = []
+    for name in package.__all__:
+        value = getattr(package, name)
+        if inspect.isclass(value):
+            for part, member in [("", value), *public_members(value)]:
+                described = isinstance(member, property | classmethod | staticmethod) or callable(member)
+                text = inspect.getdoc(getattr(value, part) if part else value)
+                if described and not is_a_sentence(text):
+                    bare.append(f"{name}.{part}")
+    assert bare == []
+
+
+def is_a_sentence(text: str | None) -> bool:
+    """Whether a docstring begins with a sentence, on however many lines."""
+    return bool(text) and re.match(r"[A-Z`].*?[.:;*]", text or "", re.DOTALL) is not None
+
+
+def verbs() -> Iterator[str]:
+    """Yield the names of the verbs of ``Client`` that ask the store."""
+    yield from (name for name, _ in public_members(Client) if name not in FREE)
+
+
+@pytest.mark.parametrize("name", verbs())
+def test_every_verb_tells_its_cost(name: str) -> None:
+    text = inspect.getdoc(getattr(Client, name)) or ""
+    assert "**Cost:**" in text or "the rest as ``" in text
+
+
+@pytest.mark.parametrize("name", [*verbs(), "close"])
+def test_every_verb_has_a_twin_of_the_same_signature(name: str) -> None:
+    verb, twin = getattr(Client, name), getattr(Client, f"a{name}")
+    assert inspect.iscoroutinefunction(twin)
+    assert inspect.signature(verb).parameters == inspect.signature(twin).parameters
+
+
+def test_every_exception_is_public() -> None:
+    defined = {
+        name for name, member in public_members(errors) if inspect.isclass(member) and issubclass(member, Exception)
+    }
+    assert defined - {"PickleError"} == set(errors.__all__)
+    assert set(errors.__all__) <= set(cloudcached.__all__)
+    assert all(issubclass(getattr(errors, name), errors.CloudCachedError) for name in errors.__all__)
+
+
+def test_one_version() -> None:
+    assert cloudcached.__version__ == version("cloudcached")
+
+
+@pytest.mark.parametrize(
+    ("package_name", "heavy"),
+    [
+        ("cloudcached", {"boto3", "botocore", "obstore", "django", "flask"}),
+        ("cloudcached_django", {"boto3", "botocore", "obstore", "flask"}),
+        ("cloudcached_flask", {"boto3", "botocore", "obstore", "django"}),
+    ],
+)
+def test_import_loads_nothing_heavy(package_name: str, heavy: set[str]) -> None:
+    script = f"import sys, {package_name}; print(*sorted(sys.modules.keys() & {heavy!r}))"
+    loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert loaded.stdout.split() == []
