@@ -1,0 +1,32 @@
+"""What the Django site and the Flask app read from the environment; both must be given the same.
+
+CLOUDCACHED_URL   where the cache is: s3://bucket/prefix, or memory://name for one process (the default)
+SECRET_KEY        what the entries are signed with; needed as soon as the cache is in a bucket
+ISING_EFFORT      1 is the full computation; 0.05 is quick and noisy, for tests
+DJANGO_ADDRESS    where the Django site is, and
+FLASK_ADDRESS     where the Flask app is, for the links between the two
+"""
+
+from __future__ import annotations
+
+import os
+
+CLOUDCACHED_URL = os.environ.get("CLOUDCACHED_URL") or "memory://example"
+ISING_EFFORT = float(os.environ.get("ISING_EFFORT") or 1)
+DJANGO_ADDRESS = os.environ.get("DJANGO_ADDRESS", "")
+FLASK_ADDRESS = os.environ.get("FLASK_ADDRESS", "")
+
+SECRET_KEY = os.environ.get("SECRET_KEY", "")
+if not SECRET_KEY and CLOUDCACHED_URL.startswith("memory://"):
+    SECRET_KEY = "nobody else can write into this process"  # noqa: S105
+if not SECRET_KEY:
+    # No default for a bucket: a key that everyone can read protects nothing.
+    raise SystemExit("SECRET_KEY is not set: the entries in a bucket are signed with it")
+
+#: How long results are kept, in seconds.
+KEEP = 24 * 3600
+
+
+def sweeps(full: int) -> int:
+    """Return how many sweeps to do where *full* are right."""
+    return max(2, round(full * ISING_EFFORT))

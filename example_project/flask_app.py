@@ -1,0 +1,52 @@
+"""A Flask app on the bucket of the Django site: it shows what Django computed, and computes nothing itself.
+
+Two settings make it read Django's entries: the same SECRET_KEY, with which both sign, and a prefix. Django's keys are
+``KEY_PREFIX:VERSION:key``, which without a prefix and with the first version begin with ``:1:``.
+"""
+
+from __future__ import annotations
+
+from flask import Flask, Response, g, render_template
+from flask_caching import Cache
+from markupsafe import Markup
+
+from . import conf, ladder, plots, visits
+
+app = Flask(__name__, static_url_path="")
+app.config.update(
+    SECRET_KEY=conf.SECRET_KEY,
+    CACHE_TYPE="cloudcached_flask.S3Cache",
+    CACHE_S3_URL=conf.CLOUDCACHED_URL,
+    CACHE_KEY_PREFIX=":1:",
+    CACHE_DEFAULT_TIMEOUT=conf.KEEP,
+)
+cache = Cache(app)
+
+
+@app.get("/")
+def index() -> str | tuple[str, int]:
+    """Show the replicas that Django computed, or say where to let them be computed."""
+    temperatures = ladder.temperatures(fine=True)
+    found = [r for r in cache.get_many(*map(ladder.key, temperatures)) if r is not None]
+    coarse = set(ladder.temperatures(fine=False))
+    enough = coarse <= {r.temperature for r in found}
+    visits.tell(f"{len(found)} temperatures, computed by Django")
+    pictures = [Markup(svg) for svg in plots.thermodynamics(found)] if enough else []  # noqa: S704 our own SVG
+    page = render_template("flask.html", pictures=pictures, site=conf.DJANGO_ADDRESS)
+    return page if enough else (page, 404)
+
+
+@app.before_request
+def begin() -> None:
+    """Start to count."""
+    g.visit = visits.begin()
+
+
+@app.after_request
+def tell(response: Response) -> Response:
+    """Tell of every visit, as the middleware does in Django."""
+    response.headers["Server-Timing"] = g.visit.server_timing()
+    if not response.direct_passthrough:
+        response.data = response.data.replace(visits.MARK, g.visit.line())
+        response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,26 @@
+"""Tell of every visit to the Django site what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+from . import visits
+
+
+def tell(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Wrap the whole site, ``cache_page`` included."""
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        visit = visits.begin()
+        response = get_response(request)
+        response["Server-Timing"] = visit.server_timing()
+        if not response.streaming and visits.MARK in response.content:
+            response.content = response.content.replace(visits.MARK, visit.line())
+            # cache_page tells browsers to keep the page as long as it does. Here they are to ask again.
+            response["Cache-Control"] = "no-store"
+            del response["Expires"]
+        return response
+
+    return respond

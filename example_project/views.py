@@ -1,0 +1,76 @@
+"""Three ways to cache in Django, on three pages that take seconds to compute."""
+
+from __future__ import annotations
+
+import numpy as np
+from django.core.cache import cache
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.safestring import SafeString, mark_safe
+from django.views.decorators.cache import cache_page
+
+from . import conf, ising, ladder, plots, visits
+
+
+def index(request: HttpRequest) -> HttpResponse:
+    """Explain the site; nothing is cached here."""
+    context = {"page": "index", "url": conf.CLOUDCACHED_URL, "shared": not conf.CLOUDCACHED_URL.startswith("memory:")}
+    return render(request, "index.html", context)
+
+
+def flask(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
+    """Lead to the Flask app; not a link on the pages, since those may be older than its address."""
+    if not conf.FLASK_ADDRESS:
+        raise Http404("FLASK_ADDRESS is not set")
+    return redirect(conf.FLASK_ADDRESS)
+
+
+@cache_page(conf.KEEP)
+def energy(request: HttpRequest) -> HttpResponse:
+    """Show energy against magnetisation: the whole page is one entry."""
+    with visits.computing():
+        temperatures = np.linspace(1.5, 3.5, 24).tolist()
+        result = ising.exchange(temperatures, sweeps=conf.sweeps(5000))
+    context = {
+        "page": "energy",
+        "picture": mark_safe(plots.energy_against_magnetisation(result)),  # noqa: S308 our own SVG
+        "temperatures": len(temperatures),
+        "samples": result.energies.size,
+        "accepted": round(100 * result.accepted),
+    }
+    return render(request, "energy.html", context)
+
+
+def hysteresis(request: HttpRequest) -> HttpResponse:
+    """Show hysteresis loops: only the fragment with the picture is an entry.
+
+    The template calls ``picture`` inside ``{% cache %}``, that is only when the fragment is not in the cache.
+    """
+
+    def picture() -> SafeString:
+        with visits.computing():
+            loops = ising.hysteresis([1.2, 1.8, 3.0], steps=160, sweeps=conf.sweeps(10), copies=6)
+        return mark_safe(plots.hysteresis_loops(loops))  # noqa: S308 our own SVG
+
+    return render(request, "hysteresis.html", {"page": "hysteresis", "picture": picture, "keep": conf.KEEP})
+
+
+def replicas(request: HttpRequest, *, fine: bool) -> HttpResponse:
+    """Show averages against temperature: each temperature is an entry, and only what is missing is computed."""
+    wanted = {ladder.key(t): t for t in ladder.temperatures(fine=fine)}
+    found = cache.get_many(wanted)
+    missing = [t for key, t in wanted.items() if key not in found]
+    if missing:
+        with visits.computing():
+            fresh = {ladder.key(r.temperature): r for r in ladder.compute(missing)}
+        cache.set_many(fresh)
+        found |= fresh
+    visits.tell(f"{len(wanted)} temperatures: {len(wanted) - len(missing)} from the cache, {len(missing)} computed")
+    context = {
+        "page": "replicas",
+        "pictures": [mark_safe(svg) for svg in plots.thermodynamics([found[key] for key in wanted])],  # noqa: S308
+        "fine": fine,
+        "side": ladder.SIDE,
+        "chains": ladder.CHAINS,
+    }
+    return render(request, "replicas.html", context)
