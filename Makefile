@@ -3,6 +3,7 @@
 #   make test  [ARGS="-k keys"]  the suite, on memory and on moto's S3 server (and a real one that is named: tests/conftest.py)
 #   make demo  [ONCE=1]          the Django and the Flask site of example_project on an S3 server of their own
 #   make lint types              ruff; mypy --strict
+#   make generate                write cloudcached/_async.py anew from client.py
 #   make matrix                  the suite on every pair of Python and Django
 #   make wheel-test              the suite against the built wheel
 #   make ci                      everything that CI runs (.ci/run)
@@ -20,7 +21,7 @@ override PIP := $(PY) -m pip --quiet --disable-pip-version-check
 # One stamp for the environment (another Python makes it anew) and one for each set of packages in it.
 override MADE := $(VENV)/.python-$(or $(VERSION),missing)
 
-.PHONY: test demo lint types matrix wheel-test ci clean
+.PHONY: test demo lint types generate matrix wheel-test ci clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -36,6 +37,10 @@ lint: $(VENV)/.lint
 
 types: $(VENV)/.test $(VENV)/.types
 	$(PY) -m mypy
+
+generate: $(VENV)/.lint
+	$(PY) tests/generate_async.py
+	$(PY) -m ruff format cloudcached/_async.py
 
 matrix:
 	.ci/matrix

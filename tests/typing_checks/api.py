@@ -27,7 +27,7 @@ def construction() -> None:
     """Options are keyword-only."""
     assert_type(Client("memory://"), Client)
     Client("s3://bucket/prefix", signing_key=["new", "old"], timeout=2.5, transport="boto3", compress_min_bytes=None)
-    Client("s3://bucket", "signing-key")  # type: ignore[misc]
+    Client("s3://bucket", "signing-key")  # type: ignore[call-arg]
     assert_type(Client.shared("memory://shared"), Client)
     with Client("memory://") as client:
         assert_type(client, Client)
@@ -86,7 +86,7 @@ async def awaited(client: Client) -> None:
 
 def missing(value: int | None) -> int | None:
     """``MISSING`` narrows."""
-    found = value if value else MISSING
+    found = MISSING if value is None else value
     if found is MISSING:
         return None
     return assert_type(found, int)
