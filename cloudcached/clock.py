@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import time as _time
 
 
 class SystemClock:
     """The machine's own clocks (``cloudcached._types.Clock``)."""
 
-    time = staticmethod(time.time)
-    monotonic = staticmethod(time.monotonic)
-    sleep = staticmethod(time.sleep)
+    time = staticmethod(_time.time)
+    monotonic = staticmethod(_time.monotonic)
+    sleep = staticmethod(_time.sleep)
