@@ -1,0 +1,108 @@
+"""boto3's sessions and clients: one of each per store and process, made when the first request needs them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import ConfigError
+from .forks import PerProcess
+from .stores.deadlines import Bounded
+
+if TYPE_CHECKING:
+    import boto3
+    from botocore.credentials import Credentials
+    from mypy_boto3_s3 import S3Client
+
+log = logging.getLogger("cloudcached")
+
+#: Connections of a client: as many as threads may want at once.
+CONNECTIONS: Final = 64
+_CLIENT_SETTINGS: Final = ("endpoint_url", "addressing_style")
+
+
+def connect_timeout(timeout: float) -> float:
+    """Return the seconds that a connection may take to come about."""
+    return min(2.0, timeout / 2)
+
+
+class Connection:
+    """A boto3 client and the HTTP session below it."""
+
+    def __init__(self, session: boto3.Session, client: S3Client) -> None:
+        self.session = session
+        self.client = client
+        # No public way leads to the session: botocore has an argument for its class, but none that reaches a client.
+        endpoint: Any = client._endpoint  # type: ignore[attr-defined]
+        self.http = endpoint.http_session = Bounded(endpoint.http_session)
+
+    def credentials(self) -> Credentials | None:
+        """Return what the client signs with."""
+        return self.session.get_credentials()
+
+
+class _Made:
+    """What one process has made."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.connection: Connection | None = None
+
+
+class Sessions:
+    """Makes the boto3 client of one store. Thread-safe; after a fork the child makes its own.
+
+    settings: boto3's own names, for the session or the client. timeout: seconds, of a connection and of each read.
+    """
+
+    def __init__(self, settings: Mapping[str, str], timeout: float) -> None:
+        self._settings = dict(settings)
+        self._timeout = timeout
+        self._made = PerProcess(_Made)
+        self._made()
+
+    def connection(self) -> Connection:
+        """Return this process's connection. Raises ``ConfigError`` where boto3 refuses the settings."""
+        made = self._made()
+        connection = made.connection
+        if connection is None:
+            with made.lock:
+                if made.connection is None:
+                    made.connection = self._make()
+                connection = made.connection
+        return connection
+
+    def close(self) -> None:
+        """Close the connections of this process; the next request makes new ones."""
+        made = self._made.peek()
+        if made is not None and made.connection is not None:
+            connection, made.connection = made.connection, None
+            connection.client.close()
+
+    def _make(self) -> Connection:
+        import boto3  # noqa: PLC0415 - 0.8 s that a process which never asks need not pay
+        from botocore.config import Config  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
+        settings = {name: value for name, value in self._settings.items() if name not in _CLIENT_SETTINGS}
+        style = self._settings.get("addressing_style")
+        config = Config(
+            connect_timeout=connect_timeout(self._timeout),
+            read_timeout=self._timeout,
+            # Repeating is the engine's business: a conditional write that is repeated below it loses to itself.
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            max_pool_connections=CONNECTIONS,
+            # The signature covers the body's SHA-256 already; the newer checksums break older stores.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            tcp_keepalive=True,
+            **({"s3": {"addressing_style": style}} if style else {}),  # type: ignore[arg-type]
+        )
+        try:
+            session = boto3.Session(**settings)  # type: ignore[arg-type]
+            client = session.client("s3", endpoint_url=self._settings.get("endpoint_url"), config=config)
+        except (BotoCoreError, ValueError) as exc:
+            raise ConfigError(f"boto3 refuses its settings: {exc}") from exc
+        return Connection(session, client)

@@ -1,0 +1,16 @@
+"""Stores: where entries live."""
+
+from __future__ import annotations
+
+from .._types import Clock
+from ..config import Config
+from .base import Store
+from .memory import MemoryStore, objects_named
+from .s3 import S3Store
+
+
+def open_store(config: Config, clock: Clock) -> Store:
+    """Return the store that *config* names. Does no I/O."""
+    if config.scheme == "memory":
+        return MemoryStore(objects_named(config.bucket), clock)
+    return S3Store(config)

@@ -1,0 +1,83 @@
+"""What an S3 server's answer means as one of our errors, for both transports.
+
+The error code counts where there is one, the status otherwise: 400 alone stands for expired credentials, a damaged
+upload and a timeout. Only 404 and 412 are answers; 409 and 5xx leave it open whether a write was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from ..errors import (
+    AccessDenied,
+    BucketMissing,
+    NotFound,
+    NotModified,
+    PreconditionFailed,
+    StoreBusy,
+    StoreError,
+    StoreRefused,
+    StoreTimeout,
+    StoreUnreachable,
+)
+
+_CODES: Final[Mapping[str, type[StoreError]]] = {
+    "NoSuchBucket": BucketMissing,
+    "NoSuchKey": NotFound,
+    "NoSuchVersion": NotFound,
+    # 400 on AWS, some of them 403 elsewhere
+    "AuthorizationHeaderMalformed": AccessDenied,
+    "ExpiredToken": AccessDenied,
+    "InvalidAccessKeyId": AccessDenied,
+    "InvalidToken": AccessDenied,
+    "TokenRefreshRequired": AccessDenied,
+    # bytes damaged or lost on the way
+    "BadDigest": StoreUnreachable,
+    "IncompleteBody": StoreUnreachable,
+    "XAmzContentSHA256Mismatch": StoreUnreachable,
+    "RequestTimeout": StoreTimeout,
+    "SlowDown": StoreBusy,
+    "InternalError": StoreBusy,
+    "ServiceUnavailable": StoreBusy,
+    "NotImplemented": StoreRefused,
+}
+_STATUSES: Final[Mapping[int, type[StoreError]]] = {
+    304: NotModified,
+    401: AccessDenied,
+    403: AccessDenied,
+    404: NotFound,
+    408: StoreTimeout,
+    409: StoreBusy,
+    412: PreconditionFailed,
+    425: StoreBusy,
+    429: StoreBusy,
+    501: StoreRefused,
+    505: StoreRefused,
+}
+_HINTS: Final[Mapping[type[StoreError], str]] = {
+    AccessDenied: "; check the credentials and their rights, and this machine's clock",
+    BucketMissing: "; create the bucket, or correct the URL and the endpoint",
+}
+
+
+def is_bare_404(status: int, code: str) -> bool:
+    """Tell whether a 404 leaves open what is missing: answers to HEAD have no body that names it."""
+    return status == 404 and code not in _CODES  # noqa: PLR2004 - that is its name
+
+
+def from_answer(operation: str, object_key: str, status: int, code: str, text: str) -> StoreError:
+    """Return the error that an answer with this status and error code stands for."""
+    kind = _CODES.get(code) or _STATUSES.get(status) or (StoreBusy if status >= 500 else StoreRefused)  # noqa: PLR2004
+    if kind is NotFound and operation == "put":
+        # A PUT misses no object: this is how AWS answers If-Match where there is none.
+        kind = PreconditionFailed
+    if kind is BucketMissing:
+        text = text or "there is no such bucket"
+    message = " ".join(filter(None, (str(status), code if code != str(status) else "", text)))
+    return made(kind, operation, object_key, message + _HINTS.get(kind, ""), code or str(status))
+
+
+def made(kind: type[StoreError], operation: str, object_key: str, text: str, code: str = "") -> StoreError:
+    """Return an error of *kind* with its context."""
+    return kind(f"{operation} {object_key}: {text}", operation=operation, object_key=object_key, code=code)

@@ -1,0 +1,239 @@
+"""The whole port by boto3: works everywhere, also inside moto's ``mock_aws``, after a fork and under gevent."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from .._types import Bytes
+from ..config import Config
+from ..errors import (
+    AccessDenied,
+    BucketMissing,
+    CloudCachedError,
+    NotFound,
+    StoreError,
+    StoreRefused,
+    StoreTimeout,
+    StoreUnreachable,
+)
+from ..sessions import Sessions
+from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, Store, When
+from .deadlines import Deadline, Upload
+from .failures import from_answer, is_bare_404, made
+from .limits import BATCH, check_batch, check_metadata, check_object_key, check_range
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+#: Bytes. Larger bodies are sent in pieces, or one that a slow line takes long for would meet the connect timeout.
+_PIECEWISE = 1 << 16
+
+
+class _FoundByBoto3(Found):
+    __slots__ = ("_body", "_fail")
+
+    def __init__(self, head: Head, body: Any, fail: Callable[[Exception], CloudCachedError]) -> None:
+        self.head = head
+        self._body = body
+        self._fail = fail
+
+    def read(self) -> Bytes:
+        try:
+            return bytes(self._body.read())
+        except Exception as exc:
+            raise self._fail(exc) from exc
+
+    def close(self) -> None:
+        self._body.close()
+
+
+class S3Store(Store):
+    """A bucket, by boto3."""
+
+    def __init__(self, config: Config) -> None:
+        self.sessions = Sessions(dict(config.s3), config.timeout)
+        self._bucket = config.bucket
+        #: Whether the bucket was seen: what a 404 without a word means is asked once.
+        self._bucket_seen = False
+
+    def get(self, object_key: str, *, timeout: float) -> Found:
+        """Ask for an object. Raises ``NotFound``. **Cost:** 1 GET."""
+        answer = self._call("get", object_key, timeout, "get_object", Key=object_key)
+        return _FoundByBoto3(
+            self._head("get", object_key, answer),
+            answer["Body"],
+            functools.partial(self._failure, "get", object_key, timeout),
+        )
+
+    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
+        """Return a part of exactly the version *etag*. **Cost:** 1 GET."""
+        check_range(object_key, start, length)
+        wanted = f"bytes={start}-{start + length - 1}"
+        answer = self._call("get", object_key, timeout, "get_object", Key=object_key, Range=wanted, IfMatch=etag)
+        if answer["ResponseMetadata"]["HTTPStatusCode"] != 206:  # noqa: PLR2004
+            answer["Body"].close()
+            raise made(StoreRefused, "get", object_key, "the store does not answer ranges")
+        try:
+            return bytes(answer["Body"].read())
+        except Exception as exc:
+            raise self._failure("get", object_key, timeout, exc) from exc
+
+    def head(self, object_key: str, *, timeout: float) -> Head:
+        """Return an object's outside. Raises ``NotFound``. **Cost:** 1 HEAD."""
+        return self._head("head", object_key, self._call("head", object_key, timeout, "head_object", Key=object_key))
+
+    def put(
+        self, object_key: str, body: Bytes, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+    ) -> str:
+        """Write an object and return its ETag. **Atomicity:** the store's. **Cost:** 1 PUT."""
+        check_metadata(object_key, metadata)
+        condition: dict[str, str] = {}
+        if when is ABSENT:
+            condition = {"IfNoneMatch": "*"}
+        elif isinstance(when, Matches):
+            condition = {"IfMatch": when.etag}  # without quotes: Ceph 16 knows no other form
+        deadline = Deadline(timeout)
+        deadline.extend(len(body))
+        sent = bytes(body) if len(body) <= _PIECEWISE else Upload(body, deadline)
+        answer = self._call(
+            "put", object_key, timeout, "put_object", deadline, Key=object_key, Body=sent, Metadata=metadata, **condition
+        )
+        return _etag("put", object_key, answer)
+
+    def delete(self, object_key: str, *, timeout: float) -> None:
+        """Remove an object. **Cost:** 1 DELETE."""
+        try:
+            self._call("delete", object_key, timeout, "delete_object", Key=object_key)
+        except NotFound:
+            return  # some stores say so
+
+    def delete_many(self, object_keys: Iterable[str], *, timeout: float) -> dict[str, StoreError]:
+        """Remove up to 1,000 objects. **Cost:** 1 DeleteObjects; none for no keys."""
+        names = list(object_keys)
+        check_batch(names)
+        for name in names:
+            check_object_key("delete", name)
+        if not names:
+            return {}
+        wanted = {"Objects": [{"Key": name} for name in names], "Quiet": True}
+        answer = self._call("delete", "", timeout, "delete_objects", Delete=wanted)
+        failures = {}
+        for error in answer.get("Errors", ()):
+            name, code = error.get("Key", ""), error.get("Code", "")
+            if code != "NoSuchKey":
+                failures[name] = from_answer("delete", name, 0, code, error.get("Message", ""))
+        return failures
+
+    def list(self, prefix: str, *, after: str = "", timeout: float) -> tuple[list[Listed], bool]:
+        """Return one page of the objects under *prefix*. **Cost:** 1 LIST."""
+        behind = {"StartAfter": after} if after else {}
+        answer = self._call("list", "", timeout, "list_objects_v2", Prefix=prefix, MaxKeys=BATCH, **behind)
+        rows = [
+            Listed(row["Key"], row.get("ETag", "").strip('"'), row["Size"], row["LastModified"].timestamp())
+            for row in answer.get("Contents", ())
+        ]
+        return rows, bool(answer.get("IsTruncated"))
+
+    def close(self) -> None:
+        """Give connections back."""
+        self.sessions.close()
+
+    def missing(self, operation: str, object_key: str, timeout: float) -> CloudCachedError:
+        """Return the error for a 404 that does not say what is missing: the object, or the bucket.
+
+        **Cost:** 1 HeadBucket, until the bucket was seen once.
+        """
+        if not self._bucket_seen:
+            try:
+                self._call("head", "", timeout, "head_bucket")
+            except AccessDenied:
+                # Whoever may not list is told 403 for an object that is missing: this 404 comes from elsewhere.
+                pass
+            except CloudCachedError as error:
+                return error
+            self._bucket_seen = True
+        return made(NotFound, operation, object_key, "there is no such object", "404")
+
+    def _call(
+        self,
+        operation: str,
+        object_key: str,
+        timeout: float,
+        verb: str,
+        deadline: Deadline | None = None,
+        **arguments: Any,
+    ) -> dict[str, Any]:
+        """Send one request by the client's method *verb*, and map what it raises."""
+        if timeout <= 0:
+            raise made(StoreTimeout, operation, object_key, "no time is left")
+        if "Key" in arguments:
+            check_object_key(operation, object_key)
+        connection = self.sessions.connection()
+        client: S3Client = connection.client
+        try:
+            with connection.http.until(deadline or Deadline(timeout)):
+                answer: dict[str, Any] = getattr(client, verb)(Bucket=self._bucket, **arguments)
+        except Exception as exc:
+            raise self._failure(operation, object_key, timeout, exc) from exc
+        return answer
+
+    def _failure(self, operation: str, object_key: str, timeout: float, exc: Exception) -> CloudCachedError:
+        """Return our error for what boto3 raised."""
+        if isinstance(exc, StoreError):  # from the deadline below botocore, which knows no names
+            return made(type(exc), operation, object_key, str(exc))
+        answer = getattr(exc, "response", None)
+        if not isinstance(answer, dict):
+            return made(kind_of(exc), operation, object_key, f"{type(exc).__name__}: {exc}")
+        error = answer.get("Error", {})
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = str(error.get("Code", ""))
+        if is_bare_404(status, code):
+            if object_key:
+                return self.missing(operation, object_key, timeout)
+            return made(BucketMissing, operation, object_key, f"there is no bucket {self._bucket}", "404")
+        return from_answer(operation, object_key, status, code, error.get("Message", ""))
+
+    def _head(self, operation: str, object_key: str, answer: Mapping[str, Any]) -> Head:
+        etag = _etag(operation, object_key, answer)
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        date = headers.get("date")
+        return Head(
+            {name.lower(): value for name, value in answer["Metadata"].items()},
+            etag,
+            answer["ContentLength"],
+            answer["LastModified"].timestamp(),
+            parsedate_to_datetime(date).timestamp() if date else None,
+        )
+
+
+def _etag(operation: str, object_key: str, answer: Mapping[str, Any]) -> str:
+    etag = answer.get("ETag")
+    if not etag:
+        raise made(StoreRefused, operation, object_key, "an answer without an ETag: no S3 store is behind this endpoint")
+    return str(etag).strip('"')
+
+
+def kind_of(exc: BaseException) -> type[StoreError]:
+    """Return the class for an exception of botocore or below it that carries no answer."""
+    for base in type(exc).__mro__:
+        kind = KINDS.get(base.__name__)
+        if kind is not None:
+            return kind
+    return StoreRefused
+
+
+#: By the name of the class, the nearest ancestor counts; everything else of botocore's refuses the request itself.
+KINDS: Mapping[str, type[StoreError]] = {
+    "HTTPClientError": StoreUnreachable,
+    "ConnectionError": StoreUnreachable,
+    "ReadTimeoutError": StoreTimeout,
+    "ConnectTimeoutError": StoreUnreachable,
+    "IncompleteReadError": StoreUnreachable,
+    "OSError": StoreUnreachable,
+    "NoCredentialsError": AccessDenied,
+    "PartialCredentialsError": AccessDenied,
+    "CredentialRetrievalError": AccessDenied,
+}
