@@ -40,8 +40,11 @@ def deadline_of(time_to_expire: TimeToExpire, now: float) -> int | None:
 
 
 def at_ms(epoch_seconds: float) -> int:
-    """Return a moment as a deadline, bounded to what can be stored."""
-    return max(0, min(round(epoch_seconds * 1000), _LATEST_MS))
+    """Return a moment as a deadline, bounded to what can be stored.
+
+    Rounded down, so that a deadline of now has passed now.
+    """
+    return max(0, min(math.floor(epoch_seconds * 1000), _LATEST_MS))
 
 
 def is_expired(deadline_ms: int | None, now: float) -> bool:
