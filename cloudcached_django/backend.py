@@ -6,28 +6,23 @@ await. What an operation costs and promises is said where it is done, in ``cloud
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 from collections.abc import Iterable, Mapping
-from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
-from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
-from cloudcached import MISSING, Client, KeyMissing, PartialFailure, StoreError
+from cloudcached import MISSING, KeyMissing, PartialFailure, StoreError
 
+from .base import Timeout
 from .beyond import BeyondDjango
-from .configuration import client_options, seconds_of, timeout_setting
 
 __all__ = ["S3Cache"]
 
 logger = logging.getLogger("cloudcached.django")
 
-#: Seconds or a timedelta; ``None`` for never, zero or negative for gone at once, ``DEFAULT_TIMEOUT`` for ``TIMEOUT``.
-Timeout: TypeAlias = "float | dt.timedelta | None"
 
-
-class S3Cache(BeyondDjango, BaseCache):
+class S3Cache(BeyondDjango):
     """A Django cache whose entries are objects in S3.
 
     ``LOCATION`` is ``s3://bucket/prefix``, or ``memory://name`` for a try without S3. ``OPTIONS`` are the options of
@@ -37,25 +32,6 @@ class S3Cache(BeyondDjango, BaseCache):
 
     Django makes one such object for each thread. They share one client for each configuration, and close none.
     """
-
-    def __init__(self, location: str, params: dict[str, Any]) -> None:
-        super().__init__(params)
-        self._location = location
-        self._params = params
-        # As it was given: BaseCache makes 300 of whatever it cannot read, and 0 of half a second.
-        self.default_timeout = timeout_setting(params)
-
-    @cached_property
-    def client(self) -> Client:
-        """The shared client of this configuration. Every operation passes through here.
-
-        Raises ``ConfigError`` for settings that cannot work.
-        """
-        return Client.shared(self._location, **client_options(self._params))
-
-    def time_to_expire(self, timeout: Timeout) -> Timeout:
-        """Return Django's *timeout* as the core takes it: the two differ in the default only."""
-        return seconds_of(self.default_timeout) if timeout is DEFAULT_TIMEOUT else timeout
 
     # One key
 

@@ -5,27 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.cache.backends.base import get_key_func
 
 from cloudcached import ConfigError
 
+from .base import ClientCache
 from .patterns import Pattern, escape
 
-if TYPE_CHECKING:
-    from django.core.cache.backends.base import BaseCache as _Base
 
-    from cloudcached import Client
-else:
-    _Base = object
-
-
-class BeyondDjango(_Base):
+class BeyondDjango(ClientCache):
     """The part of ``S3Cache`` that asks and sets the time to live, and finds keys by pattern."""
-
-    _params: dict[str, Any]
-    client: Client
 
     # The time to live
 
@@ -34,19 +25,19 @@ class BeyondDjango(_Base):
 
         **Cost:** 1 HEAD.
         """
-        return _whole(self.client.ttl(self.make_and_validate_key(key, version)))
+        return _seconds(self.client.ttl(self.make_and_validate_key(key, version)))
 
     async def attl(self, key: Any, version: int | None = None) -> int | None:
         """See ``ttl``."""
-        return _whole(await self.client.attl(self.make_and_validate_key(key, version)))
+        return _seconds(await self.client.attl(self.make_and_validate_key(key, version)))
 
     def pttl(self, key: Any, version: int | None = None) -> int | None:
         """Return what ``ttl`` does, in milliseconds."""
-        return _whole(self.client.ttl(self.make_and_validate_key(key, version)), 1000)
+        return _milliseconds(self.client.ttl(self.make_and_validate_key(key, version)))
 
     async def apttl(self, key: Any, version: int | None = None) -> int | None:
         """See ``pttl``."""
-        return _whole(await self.client.attl(self.make_and_validate_key(key, version)), 1000)
+        return _milliseconds(await self.client.attl(self.make_and_validate_key(key, version)))
 
     def persist(self, key: Any, version: int | None = None) -> bool:
         """Let a live entry never expire. Return whether that changed it, as ``Client.persist`` does.
@@ -153,5 +144,11 @@ class BeyondDjango(_Base):
         return lambda name: name[front:]
 
 
-def _whole(seconds: float | None, parts: int = 1) -> int | None:
-    return None if seconds is None else math.ceil(seconds * parts)
+def _milliseconds(seconds: float | None) -> int | None:
+    # Deadlines are whole milliseconds; what is beyond them is noise of the subtraction.
+    return None if seconds is None else round(seconds * 1000)
+
+
+def _seconds(seconds: float | None) -> int | None:
+    milliseconds = _milliseconds(seconds)
+    return None if milliseconds is None else math.ceil(milliseconds / 1000)

@@ -32,10 +32,10 @@ def cached(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"cached {count('cached')}")
 
 
-@cache_page(600, key_prefix="languages")
-@vary_on_headers("Accept-Language")
+@cache_page(600, key_prefix="regions")
+@vary_on_headers("X-Region")
 def varied(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(f"{request.headers.get('Accept-Language', '')} {count('varied')}")
+    return HttpResponse(f"{request.headers['X-Region']} {count('varied')}")
 
 
 def fragment(request: HttpRequest, name: str) -> HttpResponse:
@@ -43,7 +43,7 @@ def fragment(request: HttpRequest, name: str) -> HttpResponse:
 
 
 async def low_level(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(f"low level {await cache.aget_or_set('low level', lambda: count('low level'))}")
+    return HttpResponse(f"low level {await cache.aget_or_set('number', lambda: count('low level'))}")
 
 
 def visits(request: HttpRequest) -> HttpResponse:

@@ -44,8 +44,7 @@ def test_good_settings_pass(settings: Any) -> None:
 
 @pytest.mark.parametrize("location", ["", "s3://", "bucket/prefix", "https://bucket", "s3://key:secret@bucket", None])
 def test_a_bad_location(settings: Any, location: Any) -> None:
-    settings.SILENCED_SYSTEM_CHECKS = ["cloudcached.E006"]
-    assert "cloudcached.E001" in ids(settings, location)
+    assert ids(settings, location) == ["cloudcached.E001"]
 
 
 def test_a_missing_location(settings: Any) -> None:
@@ -56,9 +55,8 @@ def test_a_missing_location(settings: Any) -> None:
 
 
 def test_a_secret_in_the_location_is_not_printed(settings: Any) -> None:
-    messages = found(settings, "s3://key:secret@bucket/prefix")
-    assert messages
-    assert "secret" not in str(messages[0])
+    (message,) = found(settings, "s3://key:secret@bucket/prefix")
+    assert "secret" not in str(message)
 
 
 @pytest.mark.parametrize("options", [{"tiemout": 5}, {"timeout": "soon"}, {"transport": "ftp"}, {"signing_key": 5}])

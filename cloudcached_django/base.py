@@ -1,0 +1,39 @@
+"""What every operation of the backend stands on: the shared client, and Django's timeouts."""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+
+from cloudcached import Client
+
+from .configuration import client_options, seconds_of, timeout_setting
+
+#: Seconds or a timedelta; ``None`` for never, zero or negative for gone at once, ``DEFAULT_TIMEOUT`` for ``TIMEOUT``.
+Timeout: TypeAlias = "float | dt.timedelta | None"
+
+
+class ClientCache(BaseCache):
+    """A Django cache with a client of the core, and no operations yet."""
+
+    def __init__(self, location: str, params: dict[str, Any]) -> None:
+        super().__init__(params)
+        self._location = location
+        self._params = params
+        # As it was given: BaseCache makes 300 of whatever it cannot read, and 0 of half a second.
+        self.default_timeout = timeout_setting(params)
+
+    @cached_property
+    def client(self) -> Client:
+        """The shared client of this configuration. Every operation passes through here.
+
+        Raises ``ConfigError`` for settings that cannot work.
+        """
+        return Client.shared(self._location, **client_options(self._params))
+
+    def time_to_expire(self, timeout: Timeout) -> Timeout:
+        """Return Django's *timeout* as the core takes it: the two differ in the default only."""
+        return seconds_of(self.default_timeout) if timeout is DEFAULT_TIMEOUT else timeout
