@@ -13,6 +13,7 @@ from .errors import ConfigError
 
 #: The year 9999: later deadlines are stored as this one, so that they stay within what datetimes can show.
 _LATEST_MS = 253_402_300_799_000
+_LATEST = _LATEST_MS // 1000
 
 
 def seconds_of(time_to_expire: TimeToExpire) -> float | None:
@@ -24,7 +25,7 @@ def seconds_of(time_to_expire: TimeToExpire) -> float | None:
         return None
     if isinstance(time_to_expire, dt.timedelta):
         return time_to_expire.total_seconds()
-    if isinstance(time_to_expire, bool) or not isinstance(time_to_expire, (int, float)) or math.isnan(time_to_expire):
+    if not _is_number(time_to_expire):
         raise ConfigError(
             f"a time to expire is seconds (int, float), a timedelta, or None for never; not {time_to_expire!r}"
         )
@@ -36,15 +37,23 @@ def deadline_of(time_to_expire: TimeToExpire, now: float) -> int | None:
     seconds = seconds_of(time_to_expire)
     if seconds is None:
         return None
-    return at_ms(now + min(seconds, _LATEST_MS / 1000))
+    return at_ms(now + max(-_LATEST, min(seconds, _LATEST)))
 
 
 def at_ms(epoch_seconds: float) -> int:
     """Return a moment as a deadline, bounded to what can be stored.
 
     Rounded down, so that a deadline of now has passed now.
+    Raises ``ConfigError`` for anything that is no int or float, and for nan.
     """
-    return max(0, min(math.floor(epoch_seconds * 1000), _LATEST_MS))
+    if not _is_number(epoch_seconds):
+        raise ConfigError(f"a moment is epoch seconds (int, float) or a datetime; not {epoch_seconds!r}")
+    return math.floor(max(0, min(epoch_seconds, _LATEST)) * 1000)
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether *value* is an int of any size, or a float that is not nan, which alone differs from itself."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value  # noqa: PLR0124
 
 
 def is_expired(deadline_ms: int | None, now: float) -> bool:
