@@ -51,7 +51,7 @@ def unescape(name: str) -> str | None:
         return ""
     try:
         key = unquote_to_bytes(name).decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
+    except UnicodeError:
         return None
     return key if escape(key) == name else None
 
