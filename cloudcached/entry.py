@@ -35,6 +35,7 @@ from ._types import Bytes
 from .compression import ZSTD, compress, decompress
 from .config import Config
 from .errors import EntryRefused, ValueTooLarge
+from .keys import KEY_LIMIT_BYTES
 from .signing import PLAIN, SEAL_BYTES, UNSIGNED, Signer, same
 
 FORMAT = "1"
@@ -47,10 +48,13 @@ _PLAIN_ENCODING = "plain"
 _NEVER = "never"
 _NONCE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+_RECENT = re.compile(r"(?:start|[A-Za-z0-9_-]{11})(?: [A-Za-z0-9_-]{11}){0,31}", re.ASCII)
 #: 66 bits of each nonce are enough to tell 32 of them apart, and keep the list within S3's 2 KB.
 _SHORT = 11
 _RECENT_LIMIT = 32
 _KEY_LENGTH_BYTES = 2
+#: What a body may hold beside the value.
+_AROUND_BYTES = _KEY_LENGTH_BYTES + KEY_LIMIT_BYTES + SEAL_BYTES
 
 
 class Meta(NamedTuple):
@@ -152,7 +156,7 @@ class Codec:
         expected = signer.sign(_canonical(object_key, metadata))
         if not same(expected.encode(), signature.encode("utf-8", "replace")):
             raise EntryRefused("signature", "the metadata was changed, or belongs to another object")
-        if size < SEAL_BYTES or size - SEAL_BYTES > self._limit + len(object_key) * 16:
+        if size < SEAL_BYTES or size > self._limit + _AROUND_BYTES:
             raise EntryRefused("size", f"{size:,} bytes, with max_value_bytes = {self._limit:,}")
         return _parse(metadata)
 
@@ -183,6 +187,8 @@ class Codec:
             data = decompress(data, self._limit)
         elif meta.encoding != _PLAIN_ENCODING:
             raise EntryRefused("encoding", f"unknown encoding {meta.encoding!r}")
+        elif len(data) > self._limit:
+            raise EntryRefused("size", f"{len(data):,} bytes, with max_value_bytes = {self._limit:,}")
         return serializers.decode(meta.type, data, trusted=self._trusted)
 
     def inner_key(self, meta: Meta, body: Bytes) -> str:
@@ -239,6 +245,8 @@ def _parse(metadata: Mapping[str, str]) -> Meta:
         raise EntryRefused("format", "the nonce or the creation time is not one")
     if expires != _NEVER and not _NUMBER.fullmatch(expires):
         raise EntryRefused("format", "the deadline is not one")
+    if recent is not None and not _RECENT.fullmatch(recent):
+        raise EntryRefused("format", "the list of recent nonces is not one")
     return Meta(
         type=type_tag,
         encoding=encoding,
