@@ -20,7 +20,7 @@ FLOORS = {
     1: ("expiry", "keys", "serializers", "compression", "signing", "encryption", "hooks"),
     2: ("entry", "config", "stores.base"),
     3: ("stores", "stores.*", "pool", "breaker", "retry", "clock", "sessions", "engine"),
-    4: ("client", "_async", "bulk", "locks", "tags"),
+    4: ("client", "verbs", "_async", "bulk", "locks", "tags"),
     5: ("stampede", "maintenance", "metrics", "index", "testing"),
     6: ("cli", "bench", "__main__", "__init__"),
 }
