@@ -1,0 +1,224 @@
+"""The backend for Flask-Caching, and for whatever else takes a cachelib cache (Flask-Session)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+
+from flask import Flask
+from flask_caching.backends.base import BaseCache
+
+from cloudcached import Client, ConfigError, PartialFailure
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Seconds or a ``timedelta``; 0 is never, ``None`` the default timeout, a negative one is gone at once.
+Timeout: TypeAlias = "int | float | dt.timedelta | None"
+
+_log = logging.getLogger("cloudcached.flask")
+
+
+class S3Cache(BaseCache):
+    """A cache whose entries are objects in S3.
+
+    url: ``s3://bucket/prefix``, or ``memory://name`` for a try without S3.
+    default_timeout: for entries stored without one: seconds or a ``timedelta``, 0 for never.
+    key_prefix: put before every key, and what ``clear`` keeps to; a str, or a callable that is asked at every call.
+    ignore_delete_many_errors: ``delete_many`` returns what it deleted instead of raising ``RuntimeError``.
+    options: those of ``cloudcached.Client``. Without ``signing_key`` a cache that Flask-Caching made signs with the
+    app's ``SECRET_KEY``, and one made by hand does not sign.
+
+    No I/O is done before the first call. A call that fails raises an error of ``cloudcached``; so ``False`` and
+    ``None`` are always answers. Raises ``ConfigError`` for a wrong URL, option or timeout.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        default_timeout: float | dt.timedelta = 300,
+        key_prefix: str | Callable[[], str] = "",
+        ignore_delete_many_errors: bool = False,
+        **options: Any,
+    ) -> None:
+        # Only set here: Flask-Caching 2.0 to 2.4 and cachelib before 0.16 do not take the second one.
+        super().__init__()
+        self.default_timeout = _seconds(default_timeout)
+        self.ignore_delete_many_errors = ignore_delete_many_errors
+        self.key_prefix = key_prefix
+        Client(url, **options)  # checks both; the real one needs a SECRET_KEY that may not be set yet
+        self._url = url
+        self._options = options
+        self._app: Flask | None = None
+        self._client: Client | None = None
+
+    @classmethod
+    def factory(cls, app: Flask, config: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> S3Cache:
+        """Make the cache of *app*: Flask-Caching calls this.
+
+        config: ``CACHE_S3_URL``, ``CACHE_KEY_PREFIX``, ``CACHE_IGNORE_ERRORS``; args: ``CACHE_ARGS``; kwargs: the
+        default timeout and ``CACHE_OPTIONS``. Raises ``ConfigError``.
+        """
+        if not args:
+            kwargs["url"] = config.get("CACHE_S3_URL")
+            if not kwargs["url"]:
+                raise ConfigError("CACHE_S3_URL is not set: give the cache a URL, such as s3://bucket/prefix")
+        kwargs.setdefault("key_prefix", config.get("CACHE_KEY_PREFIX") or "")
+        kwargs.setdefault("ignore_delete_many_errors", config.get("CACHE_IGNORE_ERRORS", False))
+        cache = cls(*args, **kwargs)
+        cache._app = app
+        return cache
+
+    @property
+    def client(self) -> Client:
+        """The core client, which has what cachelib's interface has not: ``ttl``, ``touch``, ``info``, ``keys``, ...
+
+        Its keys include the ``key_prefix``. It is shared by all caches of one configuration: do not close it.
+        """
+        if self._client is None:
+            options = dict(self._options)
+            unsigned = False
+            if self._app is not None and "signing_key" not in options:
+                # Not before the first use: init_app is often called before the app has its SECRET_KEY.
+                options["signing_key"] = _signing_keys(self._app)
+                unsigned = not options["signing_key"]
+            self._client = Client.shared(self._url, **options)
+            if unsigned:
+                # A warning, as Flask-Caching gives for its own settings: test runs show it. After the client is set,
+                # so that where warnings are errors, this is one and not one per call.
+                warnings.warn(
+                    f"the cache in {self._url} is not signed: set SECRET_KEY, or signing_key in CACHE_OPTIONS (None to"
+                    " leave it so); unsigned entries hold harmless types only, and anyone who can write to the bucket"
+                    " can forge them",
+                    stacklevel=2,
+                )
+        return self._client
+
+    def _ask(self, verb: Callable[Concatenate[Client, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Every call of the client goes through here."""
+        return verb(self.client, *args, **kwargs)
+
+    def _name(self, key: str) -> str:
+        prefix = self.key_prefix if isinstance(self.key_prefix, str) else self.key_prefix()
+        # What is no str is for the client to refuse: str(key) would make one entry of 1 and "1".
+        return prefix + key if isinstance(key, str) else key
+
+    def _lifetime(self, timeout: Timeout) -> int | None:
+        """Translate a timeout of cachelib's into the client's ``time_to_expire``: the one place that does."""
+        seconds = self.default_timeout if timeout is None else _seconds(timeout)
+        return None if seconds == 0 else seconds
+
+    def get(self, key: str) -> Any:
+        """Return the value of *key*, or ``None``.
+
+        **Atomicity:** one whole entry, verified. **Cost:** 1 GET.
+        """
+        return self._ask(Client.get, self._name(key))
+
+    def get_many(self, *keys: str) -> list[Any]:
+        """Return the values of *keys* in their order, ``None`` for what is not there.
+
+        **Atomicity:** per key. **Cost:** 1 GET per key, in parallel.
+        """
+        names = [self._name(key) for key in keys]
+        found = self._ask(Client.get_many, names)
+        return [found.get(name) for name in names]
+
+    def set(self, key: str, value: Any, timeout: Timeout = None) -> bool:
+        """Store *value* whatever is there.
+
+        **Atomicity:** the last writer wins. **Cost:** 1 PUT.
+        """
+        return self._ask(Client.put, self._name(key), value, self._lifetime(timeout), replace=True)
+
+    def add(self, key: str, value: Any, timeout: Timeout = None) -> bool:
+        """Store *value* unless there is a live entry, and tell whether it was stored.
+
+        **Atomicity:** of any number of concurrent callers one wins. **Cost:** 1 conditional PUT; over an expired
+        entry a GET and a second PUT.
+        """
+        return self._ask(Client.put, self._name(key), value, self._lifetime(timeout), replace=False)
+
+    def set_many(self, mapping: Mapping[str, Any], timeout: Timeout = None) -> list[Any]:
+        """Store every pair of *mapping*, and return the keys that were set: all of them.
+
+        Raises ``PartialFailure`` (after doing all it could) when some failed. **Atomicity:** per key. **Cost:** 1 PUT
+        per key, in parallel.
+        """
+        names = {self._name(key): value for key, value in mapping.items()}
+        stored = self._ask(Client.put_many, names, self._lifetime(timeout), replace=True)
+        return [key for key, name in zip(mapping, names, strict=True) if stored[name]]
+
+    def delete(self, key: str) -> bool:
+        """Remove *key*, and tell whether it was there.
+
+        **Atomicity:** of concurrent callers several may hear ``True``. **Cost:** HEAD and DELETE.
+        """
+        return self._ask(Client.delete, self._name(key))
+
+    def delete_many(self, *keys: str) -> list[Any]:
+        """Remove *keys*, and return those that are gone, be it that they were not there.
+
+        Raises ``RuntimeError`` when some could not be deleted, unless ``ignore_delete_many_errors``: then they are
+        logged. **Atomicity:** per key. **Cost:** 1 DeleteObjects per 1,000 keys.
+        """
+        names = [self._name(key) for key in keys]
+        try:
+            self._ask(Client.delete_many, names)
+        except PartialFailure as error:
+            failed = [key for key, name in zip(keys, names, strict=True) if name in error.failures]
+            if not self.ignore_delete_many_errors:
+                raise RuntimeError(f"Failed to delete keys: {failed}") from error
+            _log.warning("%s", error)
+            return [key for key in keys if key not in failed]
+        return list(keys)
+
+    def has(self, key: str) -> bool:
+        """Tell whether there is a live entry, by its metadata alone: ``get`` may still refuse it.
+
+        **Cost:** 1 HEAD.
+        """
+        return self._ask(Client.has, self._name(key))
+
+    def clear(self) -> bool:
+        """Remove every entry whose key begins with the ``key_prefix``.
+
+        **Atomicity:** what is stored meanwhile may stay. **Cost:** 1 LIST and 1 DeleteObjects per 1,000 entries.
+        """
+        self._ask(Client.clear, prefix=self._name(""))
+        return True
+
+    def inc(self, key: str, delta: int = 1) -> int:
+        """Add *delta* to *key* and return the sum; a missing one starts at 0, with the default timeout.
+
+        **Atomicity:** every increment counts once, and the expiry stays. **Cost:** GET and conditional PUT, again
+        after a lost race.
+        """
+        return self._ask(Client.incr, self._name(key), delta, initial=0, time_to_expire=self._lifetime(None))
+
+    def dec(self, key: str, delta: int = 1) -> int:
+        """Subtract *delta* from *key*, as ``inc`` adds it."""
+        return self.inc(key, -delta)
+
+
+def _seconds(timeout: float | dt.timedelta) -> int:
+    """Return a timeout in whole seconds, rounded away from 0, which would be "never".
+
+    cachelib rounds up, which makes "never" of the -0.5 that is left of a deadline half a second ago.
+    """
+    seconds = timeout.total_seconds() if isinstance(timeout, dt.timedelta) else timeout
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+        raise ConfigError(f"a timeout is a number of seconds, 0 for never, or a timedelta; not {timeout!r}")
+    return math.ceil(seconds) if seconds > 0 else math.floor(seconds)
+
+
+def _signing_keys(app: Flask) -> list[str | bytes]:
+    """Return the app's ``SECRET_KEY`` and, to verify older entries, its ``SECRET_KEY_FALLBACKS``."""
+    secret = app.config.get("SECRET_KEY")
+    fallbacks = app.config.get("SECRET_KEY_FALLBACKS") or []
+    # An empty fallback, such as an unset environment variable gives, would verify what anyone has signed.
+    return [secret, *filter(None, fallbacks)] if secret else []
