@@ -1,20 +1,24 @@
 """CloudCached: a cache whose entries live in S3.
 
-    >>> from cloudcached import Client
-    >>> cache = Client("memory://")        # or "s3://bucket/prefix"
-    >>> cache.put("answer", 42, time_to_expire=60)
-    True
-    >>> cache.get("answer")
-    42
+>>> from cloudcached import Client
+>>> cache = Client("memory://")        # or "s3://bucket/prefix"
+>>> cache.put("answer", 42, time_to_expire=60)
+True
+>>> cache.get("answer")
+42
 """
 
 from __future__ import annotations
 
 from . import errors as _errors
 from ._types import MISSING
-from .client import Client, EntryInfo
+from .client import Client
+from .entry import EntryInfo
 from .errors import *  # noqa: F403 - the tree is public as a whole
+from .locks import Lock
 
 __version__ = "0.1.0"
 
-__all__ = sorted(["MISSING", "Client", "EntryInfo", *_errors.__all__])  # noqa: PLE0605 - strings all the same
+__all__ = ["MISSING", "Client", "EntryInfo", "Lock"]
+__all__ += _errors.__all__
+__all__.sort()

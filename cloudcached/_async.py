@@ -10,7 +10,9 @@ from ._types import TimeToExpire
 from .pool import run
 
 if TYPE_CHECKING:
-    from .client import Client, EntryInfo
+    from .client import Client
+    from .engine import Token
+    from .entry import EntryInfo
 
 
 class AsyncTwins:
@@ -107,10 +109,22 @@ class AsyncTwins:
         self_ = cast("Client", self)
         return await run(self_.clear, prefix)
 
-    async def aget_or_put(self, key: str, default: Any, time_to_expire: TimeToExpire = 3600) -> Any:
+    async def aget_or_put(
+        self, key: str, default: Any, time_to_expire: TimeToExpire = 3600, *, lock: bool | float = False
+    ) -> Any:
         """Await ``get_or_put`` on the shared pool."""
         self_ = cast("Client", self)
-        return await run(self_.get_or_put, key, default, time_to_expire)
+        return await run(self_.get_or_put, key, default, time_to_expire, lock=lock)
+
+    async def agets(self, key: str, default: Any = None) -> tuple[Any, Token]:
+        """Await ``gets`` on the shared pool."""
+        self_ = cast("Client", self)
+        return await run(self_.gets, key, default)
+
+    async def acas(self, key: str, value: Any, token: Token, time_to_expire: TimeToExpire = 3600) -> bool:
+        """Await ``cas`` on the shared pool."""
+        self_ = cast("Client", self)
+        return await run(self_.cas, key, value, token, time_to_expire)
 
     async def aclose(self) -> None:
         """Await ``close`` on the shared pool."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -14,35 +13,15 @@ from ._types import MISSING, Clock, TimeToExpire
 from .bulk import Bulk
 from .clock import SystemClock
 from .config import Config
-from .engine import Engine, Outside, Seen
-from .entry import Meta, Place
-from .errors import KeyMissing, NotACounter
+from .engine import Engine, Outside, Seen, Token
+from .entry import EntryInfo, Meta
+from .errors import ConfigError, KeyMissing, NotACounter, OutcomeUnknown, StoreError
 from .expiry import at_ms, deadline_of, is_expired, seconds_left
 from .forks import PerProcess
 from .hooks import Counters
-from .retry import Budget
+from .locks import Lock
 from .stores import open_store
-
-
-@dataclass(frozen=True, slots=True)
-class EntryInfo:
-    """What an entry's metadata says; the body was not read."""
-
-    key: str
-    object_key: str
-    #: ``str``, ``bytes``, ``int``, ``float``, ``complex``, ``bool``, ``none`` or ``pickle``.
-    type: str
-    #: ``plain`` or ``zstd``.
-    encoding: str
-    #: Bytes of the object's body.
-    size: int
-    #: Epoch seconds.
-    created: float
-    #: Epoch seconds, ``None`` for never.
-    expires: float | None
-    etag: str
-    #: Which signing key, or ``none``.
-    key_id: str
+from .verbs import NO_COUNTER, Silencer, verb
 
 
 class Client(AsyncTwins):
@@ -63,11 +42,10 @@ class Client(AsyncTwins):
     """
 
     def __init__(self, url: str, *, clock: Clock | None = None, **options: Any) -> None:
-        self._open(Config.parse(url, options), clock or SystemClock())
-
-    def _open(self, config: Config, clock: Clock) -> None:
-        self._config = config
+        self._config = config = Config.parse(url, options)
+        clock = clock or SystemClock()
         self._counters = Counters()
+        self._silencer = Silencer(config, clock, self._counters)
         self._engine = Engine(config, open_store(config, clock), clock, self._counters)
         self._bulk = Bulk(self._engine)
 
@@ -82,9 +60,7 @@ class Client(AsyncTwins):
         with lock:
             client = clients.get(config)
             if client is None:
-                client = cls.__new__(cls)
-                client._open(config, SystemClock())
-                clients[config] = client
+                client = clients[config] = cls(url, **options)
         return client
 
     @property
@@ -103,10 +79,10 @@ class Client(AsyncTwins):
 
         **Atomicity:** one consistent entry, never a torn or unverified one. **Cost:** 1 GET.
         """
-        engine = self._engine
-        value = engine.look(engine.place(key), engine.budget()).value
+        value = self._value(key)
         return default if value is MISSING else value
 
+    @verb(False, writes=True)
     def put(self, key: str, value: Any, time_to_expire: TimeToExpire = 3600, replace: bool = False) -> bool:
         """Store *value* under *key*; return whether it was stored.
 
@@ -131,6 +107,7 @@ class Client(AsyncTwins):
             return engine.add(place, meta, data, budget)
         return True
 
+    @verb(False, writes=True)
     def update(self, key: str, value: Any, time_to_expire: TimeToExpire = 3600) -> bool:
         """Replace the value of *key* if there is a live entry; return whether it was replaced.
 
@@ -139,19 +116,24 @@ class Client(AsyncTwins):
         """
         engine = self._engine
         place, budget = engine.place(key), engine.budget()
-        meta, data, gone = self._encode(value, time_to_expire)
-        if gone:
-            return self._delete(place, budget)
-        return engine.change(place, lambda seen: (meta, data), budget)
+        meta, data, _ = self._encode(value, time_to_expire)
+        return engine.change(place, lambda _: (meta, data), budget)
 
+    @verb(False, writes=True)
     def delete(self, key: str) -> bool:
         """Remove *key*; return whether it was live when looked at.
 
         **Atomicity:** it is gone afterwards; two concurrent callers may both be told True. **Cost:** 1 HEAD, + 1
         DELETE if there is an object.
         """
-        return self._delete(self._engine.place(key), self._engine.budget())
+        engine = self._engine
+        place, budget = engine.place(key), engine.budget()
+        outside = engine.outside(place, budget)
+        if outside.head is not None:
+            engine.remove(place, budget)
+        return outside.meta is not None
 
+    @verb(False)
     def has(self, key: str) -> bool:
         """Tell whether *key* has a live entry, by its metadata: a damaged body is not noticed. **Cost:** 1 HEAD."""
         return self._outside(key).meta is not None
@@ -159,6 +141,7 @@ class Client(AsyncTwins):
     def __contains__(self, key: object) -> bool:
         return self.has(key)  # type: ignore[arg-type] # anything but a str is KeyRejected
 
+    @verb(False, writes=True)
     def touch(self, key: str, time_to_expire: TimeToExpire = 3600) -> bool:
         """Give a live entry a new time to expire, counted from now; return whether there was one.
 
@@ -169,10 +152,12 @@ class Client(AsyncTwins):
         deadline = deadline_of(time_to_expire, self._engine.clock.time())
         return self._set_deadline(key, deadline)
 
+    @verb(False, writes=True)
     def persist(self, key: str) -> bool:
         """Let a live entry never expire; return whether there was one. **Atomicity** and **Cost:** as ``touch``."""
         return self._set_deadline(key, None)
 
+    @verb(False, writes=True)
     def expire_at(self, key: str, when: dt.datetime | float) -> bool:
         """Let a live entry expire at *when*, a datetime or epoch seconds; return whether there was one.
 
@@ -180,11 +165,13 @@ class Client(AsyncTwins):
         """
         return self._set_deadline(key, at_ms(when.timestamp() if isinstance(when, dt.datetime) else when))
 
+    @verb(0)
     def ttl(self, key: str) -> float | None:
         """Return the seconds until *key* expires: 0 for a missing key, ``None`` for never. **Cost:** 1 HEAD."""
         meta = self._outside(key).meta
         return 0 if meta is None else seconds_left(meta.expires_ms, self._engine.clock.time())
 
+    @verb()
     def info(self, key: str) -> EntryInfo | None:
         """Return what the metadata of a live entry says, or ``None``. **Cost:** 1 HEAD."""
         head, meta = self._outside(key)
@@ -202,9 +189,8 @@ class Client(AsyncTwins):
             key_id=meta.key_id,
         )
 
-    def incr(
-        self, key: str, delta: int = 1, *, initial: int | None = None, time_to_expire: TimeToExpire = 3600
-    ) -> int:
+    @verb(NO_COUNTER, writes=True)
+    def incr(self, key: str, delta: int = 1, *, initial: int | None = None, time_to_expire: TimeToExpire = 3600) -> int:
         """Add *delta* to the ``int`` under *key* and return the sum; the expiry is kept.
 
         initial: what a missing key counts from, stored with *time_to_expire*; without it a missing key raises
@@ -223,9 +209,10 @@ class Client(AsyncTwins):
             nonlocal total
             if seen.live and type(seen.value) is not int:
                 raise NotACounter(f"{key!r} holds a {type(seen.value).__qualname__}, not an int")
-            if not seen.live and initial is None:
+            counted = seen.value if seen.live else initial
+            if counted is None:
                 return None
-            total = (seen.value if seen.live else initial) + delta
+            total = counted + delta
             meta, data, _ = self._encode(total, time_to_expire)
             if seen.live and seen.meta is not None:
                 meta = meta._replace(expires_ms=seen.meta.expires_ms, created_ms=seen.meta.created_ms)
@@ -236,14 +223,13 @@ class Client(AsyncTwins):
                 raise KeyMissing(f"{key!r} has no live entry to count on; put one first, or pass initial")
         return total
 
-    def decr(
-        self, key: str, delta: int = 1, *, initial: int | None = None, time_to_expire: TimeToExpire = 3600
-    ) -> int:
+    def decr(self, key: str, delta: int = 1, *, initial: int | None = None, time_to_expire: TimeToExpire = 3600) -> int:
         """Subtract *delta*; the rest as ``incr``."""
         if type(delta) is not int:
             raise NotACounter(f"counters count in int, not by {delta!r}")
         return self.incr(key, -delta, initial=initial, time_to_expire=time_to_expire)
 
+    @verb(dict, partial=lambda failure: failure.results)
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the live values of *keys*, by key.
 
@@ -253,6 +239,7 @@ class Client(AsyncTwins):
         """
         return self._bulk.get_many(keys)
 
+    @verb(dict, writes=True, partial=lambda failure: failure.results)
     def put_many(
         self, mapping: Mapping[str, Any], time_to_expire: TimeToExpire = 3600, replace: bool = False
     ) -> dict[str, bool]:
@@ -264,6 +251,7 @@ class Client(AsyncTwins):
         """
         return self._bulk.put_many(mapping, lambda key, value: self.put(key, value, time_to_expire, replace))
 
+    @verb(writes=True)
     def delete_many(self, keys: Iterable[str]) -> None:
         """Remove all of *keys*.
 
@@ -281,8 +269,12 @@ class Client(AsyncTwins):
         **Cost:** 1 LIST per 1,000 entries of the whole cache (names are spread by a hash, so a prefix does not narrow
         the listing), + 1 GET for each key of over about 900 bytes.
         """
-        return (key for _, key in self._bulk.listed(prefix))
+        try:
+            yield from (key for _, key in self._bulk.listed(prefix))
+        except StoreError as error:
+            self._silencer.take("keys", error)
 
+    @verb(0, writes=True, partial=lambda failure: failure.results["removed"])
     def clear(self, prefix: str = "") -> int:
         """Remove every entry whose key begins with *prefix*; return how many there were, expired ones included.
 
@@ -294,20 +286,84 @@ class Client(AsyncTwins):
         """
         return self._bulk.clear(prefix)
 
-    def get_or_put(self, key: str, default: Any, time_to_expire: TimeToExpire = 3600) -> Any:
+    def get_or_put(
+        self, key: str, default: Any, time_to_expire: TimeToExpire = 3600, *, lock: bool | float = False
+    ) -> Any:
         """Return the live value of *key*, or store *default*, or what it returns if it can be called, and return that.
 
         If another caller stored a value meanwhile, that one is returned.
 
+        lock: True, or the seconds of a lease (60 for True): of all callers in the world one computes, while the
+        others wait for its value, for as long as the lease; then they compute it themselves.
+
         **Atomicity:** all concurrent callers return the one value that was stored. **Cost:** 1 GET; for a miss + 1
-        PUT, + 2 GET if another was faster.
+        PUT, + 2 GET if another was faster; with *lock* + 2 GET + 2 conditional PUT, and polling while another computes.
         """
         value = self.get(key, MISSING)
-        if value is MISSING:
-            value = default() if callable(default) else default
-            if not self.put(key, value, time_to_expire):
-                return self.get(key, value)
-        return value
+        if value is not MISSING:
+            return value
+        if not lock:
+            return self._fill(key, default, time_to_expire)
+        lease = 60.0 if lock is True else float(lock)
+        turn = Lock(self._engine, key, kind="fill", timeout=lease, blocking_timeout=lease)
+        try:
+            taken = turn.acquire()
+        except (StoreError, OutcomeUnknown) as error:
+            self._silencer.take("get_or_put", error)
+            taken = False
+        try:
+            value = self.get(key, MISSING)
+            return self._fill(key, default, time_to_expire) if value is MISSING else value
+        finally:
+            if taken:
+                turn.release_quietly()
+
+    def gets(self, key: str, default: Any = None) -> tuple[Any, Token]:
+        """Return the live value of *key*, or *default*, with a token for ``cas``.
+
+        Never silent: raises ``StoreError`` also with ``fail_silently``. **Cost:** 1 GET.
+        """
+        engine = self._engine
+        place = engine.place(key)
+        seen = engine.look(place, engine.budget())
+        value = seen.value if seen.live else default
+        return value, Token(place.object_key, seen.etag, seen.meta)
+
+    def cas(self, key: str, value: Any, token: Token, time_to_expire: TimeToExpire = 3600) -> bool:
+        """Store *value* only if *key* is as it was when ``gets`` gave *token*; return whether it was stored.
+
+        A token of a missing key stores only if it is still missing. Never silent.
+
+        **Atomicity:** of all concurrent callers with tokens of one state exactly one is told True; ``OutcomeUnknown``
+        where a lost answer cannot be decided. **Cost:** 1 conditional PUT.
+        """
+        if self._silencer.refuses_write("cas"):
+            return False
+        engine = self._engine
+        place = engine.place(key)
+        if not isinstance(token, Token) or token.object_key != place.object_key:
+            raise ConfigError("cas takes the token that gets returned for the same key")
+        meta, data, _ = self._encode(value, time_to_expire)
+        return engine.write_if(place, meta, data, Seen(token.etag, token.meta), engine.budget()) is not None
+
+    def lock(
+        self,
+        name: str,
+        timeout: float | None = 60.0,
+        *,
+        blocking: bool = True,
+        blocking_timeout: float | None = None,
+    ) -> Lock:
+        """Return a lock with a lease, a context manager; nothing is sent before it is acquired.
+
+        timeout: seconds of the lease, after which another may take the lock; ``None`` holds it until it is released,
+        also when its holder has died. blocking: False asks once. blocking_timeout: seconds to wait for it, ``None``
+        without end. Never silent: raises ``LockError`` or ``StoreError``.
+
+        **Atomicity** and **Cost:** see ``Lock``.
+        """
+        self._engine.place(name)  # refuses what is no key
+        return Lock(self._engine, name, timeout=timeout, blocking=blocking, blocking_timeout=blocking_timeout)
 
     def stats(self) -> dict[str, int]:
         """Return counts since the process began: retries, lost races, refused entries by reason."""
@@ -317,7 +373,7 @@ class Client(AsyncTwins):
         """Give connections back; the client may be used again afterwards."""
         self._engine.store.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Client:  # noqa: PYI034 - Self needs Python 3.11
         return self
 
     def __exit__(
@@ -332,20 +388,21 @@ class Client(AsyncTwins):
         meta, data = self._engine.codec.encode(value, expires_ms=deadline, created_ms=int(now * 1000))
         return meta, data, is_expired(deadline, now)
 
+    def _fill(self, key: str, default: Any, time_to_expire: TimeToExpire) -> Any:
+        value = default() if callable(default) else default
+        return value if self.put(key, value, time_to_expire) else self.get(key, value)
+
+    @verb(MISSING)
+    def _value(self, key: str) -> Any:
+        engine = self._engine
+        return engine.look(engine.place(key), engine.budget()).value
+
     def _outside(self, key: str) -> Outside:
         return self._engine.outside(self._engine.place(key), self._engine.budget())
-
-    def _delete(self, place: Place, budget: Budget) -> bool:
-        outside = self._engine.outside(place, budget)
-        if outside.head is not None:
-            self._engine.remove(place, budget)
-        return outside.meta is not None
 
     def _set_deadline(self, key: str, deadline: int | None) -> bool:
         engine = self._engine
         place, budget = engine.place(key), engine.budget()
-        if is_expired(deadline, engine.clock.time()):
-            return self._delete(place, budget)
 
         def renew(seen: Seen) -> tuple[Meta, Any] | None:
             return None if seen.meta is None else (seen.meta._replace(expires_ms=deadline), seen.data)

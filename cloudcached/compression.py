@@ -37,7 +37,7 @@ def decompress(data: Bytes, limit_bytes: int) -> bytes:
     """
     decompressor = zstd.ZstdDecompressor()
     try:
-        original = decompressor.decompress(data, max_length=limit_bytes + 1)
+        original: bytes = decompressor.decompress(data, max_length=limit_bytes + 1)
     except (zstd.ZstdError, MemoryError) as error:
         raise EntryRefused("compression", str(error)) from error
     if len(original) > limit_bytes:

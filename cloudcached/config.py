@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from .encryption import EncryptionKeys
 from .errors import ConfigError
 from .signing import SigningKeys
 
@@ -24,7 +25,10 @@ S3_SETTINGS: Final = (
     "profile_name",
     "region_name",
 )
+#: boto3's own names for server-side encryption.
+SSE_SETTINGS: Final = ("SSEKMSKeyId", "ServerSideEncryption")
 TRANSPORTS: Final = ("auto", "boto3", "obstore")
+READ_ONLY: Final = ("drop", "refuse")
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,253}[a-z0-9]|arn:[^/]+(/[^/]+)*|[A-Za-z0-9._-]{3,255}")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=+@:,-]+(/[A-Za-z0-9!_.*'()=+@:,-]+)*")
@@ -43,6 +47,7 @@ class Config:
     #: Without outer slashes; "" for the top of the bucket.
     prefix: str
     signing_key: SigningKeys | None = None
+    encryption_key: EncryptionKeys | None = None
     #: Seconds: the time budget of one operation.
     timeout: float = 5.0
     transport: str = "auto"
@@ -50,6 +55,12 @@ class Config:
     compress_min_bytes: int | None = 1024
     #: Encoded values over this are refused, on put and on get.
     max_value_bytes: int = 2**30
+    #: ``refuse`` raises ``ReadOnlyError`` for writes, ``drop`` answers them like failures; "" lets them through.
+    read_only: str = ""
+    #: Answer as if the cache were empty where the store cannot be asked.
+    fail_silently: bool = False
+    #: Server-side encryption of what is written, in boto3's names, as sorted pairs.
+    sse: tuple[tuple[str, str], ...] = ()
     #: Settings for boto3, as sorted pairs.
     s3: tuple[tuple[str, str], ...] = ()
 
@@ -101,13 +112,24 @@ def _parse_url(url: object) -> tuple[str, str, str]:
 def _check_signing_key(name: str, value: object) -> SigningKeys | None:
     if value is None or isinstance(value, SigningKeys):
         return value
-    keys = value if isinstance(value, (list, tuple)) else [value]
-    if not keys:
-        return None
-    for key in keys:
-        if not isinstance(key, (str, bytes)) or not key:
+    secrets = _secrets(name, value)
+    return SigningKeys.derive(secrets) if secrets else None
+
+
+def _check_encryption_key(name: str, value: object) -> EncryptionKeys | None:
+    if value is None or isinstance(value, EncryptionKeys):
+        return value
+    secrets = _secrets(name, value)
+    return EncryptionKeys.derive(secrets) if secrets else None
+
+
+def _secrets(name: str, value: object) -> list[bytes]:
+    secrets: list[bytes] = []
+    for secret in value if isinstance(value, (list, tuple)) else [value]:
+        if not isinstance(secret, (str, bytes)) or not secret:
             raise ConfigError(f"{name} is a str or bytes that is not empty, or a list of them")
-    return SigningKeys.derive([key.encode() if isinstance(key, str) else key for key in keys])
+        secrets.append(secret.encode() if isinstance(secret, str) else secret)
+    return secrets
 
 
 def _check_seconds(name: str, value: object) -> float:
@@ -132,14 +154,41 @@ def _check_transport(name: str, value: object) -> str:
     return str(value)
 
 
+def _check_flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} is True or False, not {value!r}")
+    return value
+
+
+def _check_read_only(name: str, value: object) -> str:
+    if value in (None, False, ""):
+        return ""
+    if value is True:
+        return "refuse"
+    if value not in READ_ONLY:
+        raise ConfigError(f"{name} is False, 'refuse' or 'drop', not {value!r}")
+    return str(value)
+
+
 def _check_s3(name: str, value: object) -> tuple[tuple[str, str], ...]:
+    return _settings(name, value, S3_SETTINGS)
+
+
+def _check_sse(name: str, value: object) -> tuple[tuple[str, str], ...]:
+    settings = _settings(name, value, SSE_SETTINGS)
+    if settings and "ServerSideEncryption" not in dict(settings):
+        raise ConfigError(f"{name} needs 'ServerSideEncryption': 'AES256', or 'aws:kms' with an 'SSEKMSKeyId'")
+    return settings
+
+
+def _settings(name: str, value: object, known: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     if isinstance(value, tuple):
         value = dict(value)
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{name} is a mapping of boto3's settings, such as {{'region_name': 'eu-central-1'}}")
+        raise ConfigError(f"{name} is a mapping of boto3's settings; known are: {', '.join(known)}")
     for setting, content in value.items():
-        if setting not in S3_SETTINGS:
-            raise ConfigError(f"unknown setting {setting!r} in {name}; known are: {', '.join(S3_SETTINGS)}")
+        if setting not in known:
+            raise ConfigError(f"unknown setting {setting!r} in {name}; known are: {', '.join(known)}")
         if not isinstance(content, str) or not content:
             raise ConfigError(f"{setting!r} in {name} is a str that is not empty")
     return tuple(sorted(value.items()))
@@ -147,10 +196,14 @@ def _check_s3(name: str, value: object) -> tuple[tuple[str, str], ...]:
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "signing_key": _check_signing_key,
+    "encryption_key": _check_encryption_key,
     "timeout": _check_seconds,
     "transport": _check_transport,
     "compress_min_bytes": _check_bytes_or_none,
     "max_value_bytes": _check_bytes,
+    "read_only": _check_read_only,
+    "fail_silently": _check_flag,
+    "sse": _check_sse,
     "s3": _check_s3,
 }
 

@@ -14,10 +14,12 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from ._types import MISSING, Bytes, Clock
+from .breaker import Breaker
 from .config import Config
 from .entry import START, Codec, Meta, Packed, Place
 from .errors import (
@@ -55,6 +57,8 @@ class Seen(NamedTuple):
     #: The encoded value, as the entry holds it; only of a live entry.
     data: Bytes = b""
     value: Any = MISSING
+    #: Seconds since it was written, by the server's clock; only where it was asked for.
+    age: float | None = None
 
     @property
     def live(self) -> bool:
@@ -68,6 +72,15 @@ class Seen(NamedTuple):
 
 
 NOTHING = Seen(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What ``Client.gets`` saw, for ``Client.cas``; opaque."""
+
+    object_key: str
+    etag: str | None
+    meta: Meta | None
 
 
 class Outside(NamedTuple):
@@ -89,6 +102,7 @@ class Engine:
         self.clock = clock
         self._timeout = config.timeout
         self._counters = counters
+        self._breaker = Breaker(clock, counters) if config.fail_silently else None
         self._etags_are_md5 = True
         self._queues = PerProcess(lambda: tuple(threading.Lock() for _ in range(_QUEUES)))
 
@@ -109,24 +123,37 @@ class Engine:
         """Send *request* and repeat it while that may help and the budget lasts; for requests that may be repeated."""
         while True:
             try:
-                return request(*arguments, timeout=budget.left)
+                return self._send(request, *arguments, timeout=budget.left)
             except StoreError as error:
                 if not error.retryable:
                     raise
                 budget.spend(error)
                 self._counters.add("retries")
 
+    def _send(self, request: Callable[..., R], *arguments: Any, **options: Any) -> R:
+        """Send one request, unless the circuit breaker says to let the store rest."""
+        if self._breaker is None:
+            return request(*arguments, **options)
+        return self._breaker.call(request, *arguments, **options)
+
     # Reading
 
     def look(self, place: Place, budget: Budget) -> Seen:
         """Return what is under *place*, verified. Cost: 1 GET; the body of an expired entry is not read."""
         try:
-            return self.call(budget, self._look_once, place)
+            return self.call(budget, self._look_once, self.store, place)
         except NotFound:
             return NOTHING
 
-    def _look_once(self, place: Place, *, timeout: float) -> Seen:
-        found = self.store.get(place.object_key, timeout=timeout)
+    def look_dated(self, place: Place, budget: Budget) -> Seen:
+        """Return what is under *place* with its age by the server's clock, which not every transport can tell."""
+        try:
+            return self.call(budget, self._look_once, self.store.dated, place)
+        except NotFound:
+            return NOTHING
+
+    def _look_once(self, store: Store, place: Place, *, timeout: float) -> Seen:
+        found = store.get(place.object_key, timeout=timeout)
         head = found.head
         try:
             meta = self.codec.check(place.object_key, head.metadata, head.size)
@@ -134,7 +161,8 @@ class Engine:
                 found.close()
                 return Seen(head.etag, meta)
             data = self.codec.open(place, meta, found.read())
-            return Seen(head.etag, meta, data, self.codec.decode(meta, data))
+            age = None if head.date is None else head.date - head.modified
+            return Seen(head.etag, meta, data, self.codec.decode(meta, data), age)
         except EntryRefused as refusal:
             found.close()
             self._refuse(place.object_key, refusal)
@@ -156,15 +184,18 @@ class Engine:
     def inner_key(self, object_key: str, budget: Budget) -> str | None:
         """Return the key that an entry under a hashed name holds. Cost: 1 GET."""
         try:
-            found = self.call(budget, self.store.get, object_key)
-            meta = self.codec.check(object_key, found.head.metadata, found.head.size)
-            key = self.codec.inner_key(meta, found.read())
+            key = self.call(budget, self._inner_key_once, object_key)
         except NotFound:
             return None
         except EntryRefused as refusal:
             self._refuse(object_key, refusal)
             return None
         return key if self.names.object_key(key) == (object_key, True) else None
+
+    def _inner_key_once(self, object_key: str, *, timeout: float) -> str:
+        found = self.store.get(object_key, timeout=timeout)
+        meta = self.codec.check(object_key, found.head.metadata, found.head.size)
+        return self.codec.inner_key(meta, found.read())
 
     def _refuse(self, object_key: str, refusal: EntryRefused) -> None:
         self._counters.add(f"refused.{refusal.reason}")
@@ -207,26 +238,26 @@ class Engine:
                 return True
             budget.spend(self._lost(place))
 
-    def write_if(self, place: Place, meta: Meta, data: Bytes, base: Seen, budget: Budget) -> bool:
-        """Write only over *base*, what was seen before; return whether this write was done.
+    def write_if(self, place: Place, meta: Meta, data: Bytes, base: Seen, budget: Budget) -> Seen | None:
+        """Write only over *base*, what was seen before; return what was written, ``None`` if a rival was faster.
 
-        Exactly one of any number of concurrent callers over one base is told True. Cost: 1 conditional PUT; where an
-        answer was lost, + 1 PUT + 1 GET. Raises ``OutcomeUnknown`` when the bucket can no longer tell.
+        Exactly one of any number of concurrent callers over one base gets an answer. Cost: 1 conditional PUT; where
+        an answer was lost, + 1 PUT + 1 GET. Raises ``OutcomeUnknown`` when the bucket can no longer tell.
         """
         packed = self.codec.pack(place, meta._replace(recent=base.chain), data)
         when: When = ABSENT if base.etag is None else Matches(base.etag)
         unsure = False
         while True:
             try:
-                etag = self.store.put(
-                    place.object_key, packed.body, packed.metadata, when=when, timeout=budget.left
+                etag = self._send(
+                    self.store.put, place.object_key, packed.body, packed.metadata, when=when, timeout=budget.left
                 )
             except PreconditionFailed as error:
                 if not unsure:
-                    return False
-                decided = self._decide(place, packed, base, budget)
-                if decided is not None:
-                    return decided
+                    return None
+                now = self.look(place, budget)
+                if now.etag != base.etag:
+                    return now if self._was_written(place, packed, base, now) else None
                 budget.spend(error)
             except StoreError as error:
                 if not error.retryable:
@@ -236,13 +267,10 @@ class Engine:
                 self._counters.add("retries")
             else:
                 self._compare(place, packed, etag, budget)
-                return True
+                return Seen(etag, meta._replace(recent=base.chain, nonce=packed.nonce))
 
-    def _decide(self, place: Place, packed: Packed, base: Seen, budget: Budget) -> bool | None:
-        """Tell whether a write with a lost answer was done; ``None``: not yet, it may be tried again."""
-        now = self.look(place, budget)
-        if now.etag == base.etag:
-            return None
+    def _was_written(self, place: Place, packed: Packed, base: Seen, now: Seen) -> bool:
+        """Tell from what is there now whether a write with a lost answer was done."""
         if now.meta is not None:
             if now.meta.was_written(packed.nonce):
                 return True

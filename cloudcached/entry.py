@@ -4,7 +4,7 @@ One entry is one object. Metadata (names as S3 shows them, without ``x-amz-meta-
 
     cc-format     1
     cc-type       str, bytes, int, float, complex, bool, none or pickle
-    cc-encoding   plain or zstd
+    cc-encoding   plain or zstd; followed by +aes-gcm:KEY-ID where the value is encrypted
     cc-expires    the deadline in epoch milliseconds, or never
     cc-created    epoch milliseconds
     cc-nonce      43 characters of base64url: 256 random bits, new in every write
@@ -18,7 +18,7 @@ nonce and all before it. The nonce makes the bytes of every write unique, withou
 alone, could not tell two writes of one value apart.
 
 Reading goes: size, signature, expiry (the body of an expired entry is never asked for), seal, decompression with a
-limit, decoding. Whatever fails is ``EntryRefused``.
+limit (after decryption, where there is any), decoding. Whatever fails is ``EntryRefused``.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class Meta(NamedTuple):
     key_id: str = ""
     #: Beginnings of the nonces of the conditional writes before this one, oldest first.
     recent: tuple[str, ...] = ()
+    #: How the value is encrypted; "" for not at all.
+    cipher: str = ""
 
     @property
     def chain(self) -> tuple[str, ...]:
@@ -102,6 +104,27 @@ class Place:
     hashed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class EntryInfo:
+    """What an entry's metadata says; the body was not read."""
+
+    key: str
+    object_key: str
+    #: ``str``, ``bytes``, ``int``, ``float``, ``complex``, ``bool``, ``none`` or ``pickle``.
+    type: str
+    #: ``plain`` or ``zstd``, with ``+aes-gcm:KEY-ID`` behind it where the value is encrypted.
+    encoding: str
+    #: Bytes of the object's body.
+    size: int
+    #: Epoch seconds.
+    created: float
+    #: Epoch seconds, ``None`` for never.
+    expires: float | None
+    etag: str
+    #: Which signing key, or ``none``.
+    key_id: str
+
+
 class Codec:
     """Packs values into entries and unpacks what it can verify."""
 
@@ -110,6 +133,7 @@ class Codec:
         self._signer = keys.signers[0] if keys else PLAIN
         self._signers = {signer.key_id: signer for signer in keys.signers} if keys else {UNSIGNED: PLAIN}
         self._trusted = keys is not None
+        self._encryption = config.encryption_key
         self._compress_min_bytes = config.compress_min_bytes
         self._limit = config.max_value_bytes
 
@@ -130,11 +154,15 @@ class Codec:
         """Return an entry of encoded *data*, under a new nonce and the current key instead of those in *meta*."""
         signer = self._signer
         nonce = base64.urlsafe_b64encode(os.urandom(32))[:43].decode("ascii")
+        encoding = meta.encoding
+        if self._encryption is not None:
+            cipher, data = self._encryption.encrypt(nonce, place.object_key, data)
+            encoding = f"{encoding}+{cipher}"
         payload = b"".join((_inner_key(place.key), data)) if place.hashed else data
         metadata = {
             "cc-format": FORMAT,
             "cc-type": meta.type,
-            "cc-encoding": meta.encoding,
+            "cc-encoding": encoding,
             "cc-expires": _NEVER if meta.expires_ms is None else str(meta.expires_ms),
             "cc-created": str(meta.created_ms),
             "cc-nonce": nonce,
@@ -171,12 +199,16 @@ class Codec:
         payload, seal = view[:-SEAL_BYTES], view[-SEAL_BYTES:]
         if not same(self._signers[meta.key_id].seal(meta.nonce, payload), seal):
             raise EntryRefused("seal", "the body was changed")
-        if not place.hashed:
+        if place.hashed:
+            inner = _inner_key(place.key)
+            if payload[: len(inner)] != inner:
+                raise EntryRefused("key", "the entry belongs to another key")
+            payload = payload[len(inner) :]
+        if not meta.cipher:
             return payload
-        inner = _inner_key(place.key)
-        if payload[: len(inner)] != inner:
-            raise EntryRefused("key", "the entry belongs to another key")
-        return payload[len(inner) :]
+        if self._encryption is None:
+            raise EntryRefused("encryption", "the value is encrypted, and no encryption_key is set")
+        return self._encryption.decrypt(meta.cipher, meta.nonce, place.object_key, payload)
 
     def decode(self, meta: Meta, data: Bytes) -> Any:
         """Return the value of opened *data*.
@@ -247,9 +279,11 @@ def _parse(metadata: Mapping[str, str]) -> Meta:
         raise EntryRefused("format", "the deadline is not one")
     if recent is not None and not _RECENT.fullmatch(recent):
         raise EntryRefused("format", "the list of recent nonces is not one")
+    encoding, _, cipher = encoding.partition("+")
     return Meta(
         type=type_tag,
         encoding=encoding,
+        cipher=cipher,
         expires_ms=None if expires == _NEVER else int(expires),
         created_ms=int(created),
         nonce=nonce,

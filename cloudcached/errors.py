@@ -21,6 +21,7 @@
         |-- StoreRefused                        any other refusal of the request; repeating it is useless
         |-- StoreBusy            retryable      409, 429, 5xx: asked again inside the time budget
         |-- StoreUnreachable     (ConnectionError)  retryable: no connection, or one that broke
+        |   `-- CircuitOpen                     not asked, since it could not be reached a moment ago
         `-- StoreTimeout         (TimeoutError)     retryable: no answer in time
 
 Foreign exceptions (botocore, obstore, sockets) are mapped onto this tree in the stores and nowhere else. For a
@@ -36,6 +37,7 @@ from typing import Any
 __all__ = [
     "AccessDenied",
     "BucketMissing",
+    "CircuitOpen",
     "CloudCachedError",
     "ConfigError",
     "EntryRefused",
@@ -180,6 +182,12 @@ class StoreUnreachable(StoreError, ConnectionError):
     """No connection could be made, or it broke before the answer was complete."""
 
     retryable = True
+
+
+class CircuitOpen(StoreUnreachable):
+    """The store was not asked: it could not be reached a moment ago (only with ``fail_silently``)."""
+
+    retryable = False
 
 
 class StoreTimeout(StoreError, TimeoutError):

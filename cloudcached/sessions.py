@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+import os
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -35,12 +37,60 @@ class Connection:
         self.session = session
         self.client = client
         # No public way leads to the session: botocore has an argument for its class, but none that reaches a client.
-        endpoint: Any = client._endpoint  # type: ignore[attr-defined]
+        endpoint: Any = client._endpoint  # type: ignore[attr-defined]  # noqa: SLF001
         self.http = endpoint.http_session = Bounded(endpoint.http_session)
 
-    def credentials(self) -> Credentials | None:
-        """Return what the client signs with."""
-        return self.session.get_credentials()
+    def credential_provider(self) -> CredentialProvider | None:
+        """Return what tells obstore the credentials that boto3's chain found, if it found any."""
+        credentials = self.session.get_credentials()
+        return None if credentials is None else CredentialProvider(credentials)
+
+    def ca_bundle(self) -> str | None:
+        """Return the file of certificates that boto3 trusts, where one is set."""
+        found = self.session._session.get_config_variable("ca_bundle")  # noqa: SLF001 - as boto3 does
+        return str(found) if found else os.environ.get("REQUESTS_CA_BUNDLE")
+
+
+class CredentialProvider:
+    """Tells obstore the credentials of botocore, with the time at which they really expire.
+
+    obstore asks again five minutes before that. So that no request waits for new ones then, they are fetched beside
+    the requests, at the time from which botocore itself would.
+    """
+
+    #: Seconds before they expire.
+    EARLY: Final = 900
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials: Any = credentials
+
+    def __call__(self) -> dict[str, Any]:
+        """Return what is valid now, as obstore calls for it."""
+        while True:
+            frozen = self._credentials.get_frozen_credentials()
+            expiry: dt.datetime | None = getattr(self._credentials, "_expiry_time", None)
+            if self._credentials.get_frozen_credentials() == frozen:  # else renewed in between
+                break
+        if expiry is not None:
+            self._renew_in((expiry - dt.datetime.now(dt.timezone.utc)).total_seconds() - self.EARLY)
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": expiry,
+        }
+
+    def _renew_in(self, seconds: float) -> None:
+        if seconds > 0:
+            timer = threading.Timer(seconds, self._renew)
+            timer.daemon = True
+            timer.start()
+
+    def _renew(self) -> None:
+        try:
+            self._credentials.get_frozen_credentials()
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the request that needs them will meet it too
+            log.warning("the credentials could not be renewed yet: %s", exc)
 
 
 class _Made:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "cloudcached"
 #: These do no I/O, or are properties.
-LEFT_OUT = {"shared", "stats", "url"}
+LEFT_OUT = {"lock", "shared", "stats", "url"}
 
 HEADER = '''"""The twins that are awaited, written by tests/generate_async.py from client.py: do not edit."""
 
@@ -24,7 +24,9 @@ from ._types import TimeToExpire
 from .pool import run
 
 if TYPE_CHECKING:
-    from .client import Client, EntryInfo
+    from .client import Client
+    from .engine import Token
+    from .entry import EntryInfo
 
 
 class AsyncTwins:

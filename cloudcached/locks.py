@@ -1,0 +1,207 @@
+"""Locks: one holder at a time among all machines, by conditional writes alone.
+
+A lock is an object that is never deleted: its record says who holds it for how long, or that it is free, and how
+often it was taken. Taking, extending and releasing replace exactly the record that was seen (``If-Match``); a DELETE
+could not be tied to it on every store, and would lose the count.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+from dataclasses import dataclass
+from types import TracebackType
+
+from .engine import Engine, Seen
+from .entry import Place
+from .errors import ConfigError, LockError, OutcomeUnknown, StoreError
+
+log = logging.getLogger("cloudcached")
+
+#: Seconds between two looks at a lock that somebody holds: each is a request, so the wait doubles from one to the next.
+_FIRST_WAIT = 0.05
+_LONGEST_WAIT = 2.0
+#: HTTP dates are whole seconds: an age read off two of them may be off by one.
+_DATE_ERROR_SECONDS = 1.0
+
+_FREE = "free"
+_NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What the lock's object says."""
+
+    #: Who holds it, ``free`` if nobody does.
+    owner: str
+    #: Seconds that the holder has it for, counted from when the record was written; ``None`` for ever.
+    lease: float | None
+    #: How often the lock was taken.
+    fencing: int
+
+    @classmethod
+    def parse(cls, seen: Seen) -> _Record:
+        if seen.etag is None:
+            return cls(_FREE, None, 0)
+        try:
+            owner, lease, fencing = str(seen.value).split(" ")
+            return cls(owner, None if lease == _NEVER else float(lease), int(fencing))
+        except ValueError as error:
+            raise LockError("the lock's record is damaged, or signed with another key; remove its object") from error
+
+    def __str__(self) -> str:
+        return f"{self.owner} {_NEVER if self.lease is None else self.lease} {self.fencing}"
+
+    def is_held(self, age: float | None) -> bool:
+        """Tell whether somebody holds it, *age* seconds after it was written."""
+        if self.owner == _FREE:
+            return False
+        return self.lease is None or age is None or age < self.lease + _DATE_ERROR_SECONDS
+
+
+class Lock:
+    """A lock with a lease, for one holder among all threads, processes and machines.
+
+    Made by ``Client.lock``; a context manager. What it promises: at any moment at most one owner whose lease runs, by
+    the server's clock; a lease ends by itself when its holder dies. What it does not promise: a holder that is
+    suspended for longer than its lease does not notice. What must not be done twice has to be protected where it is
+    done: pass on ``fencing``, which grows each time the lock is taken, and refuse any number below one already seen.
+
+    An object belongs to one owner: threads make their own.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        *,
+        timeout: float | None,
+        kind: str = "lock",
+        blocking: bool = True,
+        blocking_timeout: float | None = None,
+    ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ConfigError(f"a lock's timeout is a positive number of seconds, or None for ever; not {timeout!r}")
+        self.name = name
+        self._engine = engine
+        self._place = Place(name, engine.names.reserved(kind, name), hashed=False)
+        self._timeout = timeout
+        self._blocking = blocking
+        self._blocking_timeout = blocking_timeout
+        self._owner = ""
+        self._held: Seen | None = None
+        self._ends: float | None = None
+        #: How often the lock had been taken when this owner took it: grows with each holder. 0 before the first.
+        self.fencing = 0
+
+    def acquire(self, blocking: bool | None = None, blocking_timeout: float | None = None) -> bool:
+        """Take the lock; return whether it was taken.
+
+        blocking: False asks once. blocking_timeout: seconds to wait, ``None`` without end. Both default to what
+        the lock was made with. A lease that ran out is taken over one second later, the error of HTTP dates.
+
+        **Atomicity:** of all callers one takes it. **Cost:** 1 GET + 1 conditional PUT; 1 GET for each look at a lock
+        that is held, with waits that double up to 2 seconds.
+        """
+        if self._held is not None:
+            raise LockError(f"this object holds the lock {self.name!r} already")
+        clock = self._engine.clock
+        blocking = self._blocking if blocking is None else blocking
+        limit = self._blocking_timeout if blocking_timeout is None else blocking_timeout
+        end = None if limit is None else clock.monotonic() + limit
+        wait = _FIRST_WAIT
+        while not self._take():
+            pause = random.uniform(wait / 2, wait)  # noqa: S311 - spreads load, protects nothing
+            if not blocking or (end is not None and clock.monotonic() + pause > end):
+                return False
+            clock.sleep(pause)
+            wait = min(wait * 2, _LONGEST_WAIT)
+        return True
+
+    def release(self) -> None:
+        """Give the lock back, so that the next one finds it free.
+
+        Raises ``LockError`` if this object does not hold it, or its lease ran out and another has taken it.
+
+        **Atomicity:** frees only this owner's own record. **Cost:** 1 conditional PUT.
+        """
+        held = self._held
+        self._held, self._ends = None, None
+        if held is None:
+            raise LockError(f"the lock {self.name!r} is not held by this object")
+        if self._write(_Record(_FREE, None, self.fencing), held) is None:
+            raise LockError(f"the lease of {self.name!r} ran out, and another has taken the lock")
+
+    def release_quietly(self) -> None:
+        """Give the lock back if that can be done: its lease ends anyway."""
+        try:
+            self.release()
+        except (LockError, StoreError, OutcomeUnknown) as error:
+            log.info("the lock %r was not released: %s", self.name, error)
+
+    def extend(self, additional_time: float, replace_ttl: bool = False) -> None:
+        """Lengthen the lease by *additional_time* seconds; with *replace_ttl* to that many from now.
+
+        Raises ``LockError`` if this object does not hold the lock, or another has taken it.
+
+        **Atomicity:** as ``release``. **Cost:** 1 conditional PUT.
+        """
+        if self._held is None:
+            raise LockError(f"the lock {self.name!r} is not held by this object")
+        now = self._engine.clock.monotonic()
+        lease = additional_time + (0 if replace_ttl or self._ends is None else max(0.0, self._ends - now))
+        held = self._write(_Record(self._owner, lease, self.fencing), self._held)
+        if held is None:
+            self._held = None
+            raise LockError(f"the lease of {self.name!r} ran out, and another has taken the lock")
+        self._held, self._ends = held, now + lease
+
+    def locked(self) -> bool:
+        """Tell whether anybody holds the lock. **Cost:** 1 GET."""
+        seen, record = self._look()
+        return record.is_held(seen.age)
+
+    def owned(self) -> bool:
+        """Tell whether this object holds the lock and its lease still runs. **Cost:** 1 GET if it may."""
+        if self._held is None:
+            return False
+        seen, record = self._look()
+        return record.owner == self._owner and record.is_held(seen.age)
+
+    def __enter__(self) -> Lock:  # noqa: PYI034 - Self needs Python 3.11
+        if not self.acquire():
+            raise LockError(f"the lock {self.name!r} could not be taken in time")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _look(self) -> tuple[Seen, _Record]:
+        seen = self._engine.look_dated(self._place, self._engine.budget())
+        return seen, _Record.parse(seen)
+
+    def _take(self) -> bool:
+        seen, record = self._look()
+        if record.is_held(seen.age):
+            return False
+        owner, fencing = secrets.token_hex(8), record.fencing + 1
+        # The lease is counted from before the record was written: the holder never believes in it for too long.
+        began = self._engine.clock.monotonic()
+        held = self._write(_Record(owner, self._timeout, fencing), seen)
+        if held is None:
+            return False
+        self._held, self._owner, self.fencing = held, owner, fencing
+        self._ends = None if self._timeout is None else began + self._timeout
+        return True
+
+    def _write(self, record: _Record, base: Seen) -> Seen | None:
+        engine = self._engine
+        meta, data = engine.codec.encode(str(record), expires_ms=None, created_ms=engine.now_ms())
+        written = engine.write_if(self._place, meta, data, base, engine.budget())
+        # Where an answer was lost, what was found may be a later holder's record.
+        if written is None or (written.live and written.value != str(record)):
+            return None
+        return written
