@@ -7,10 +7,12 @@ from ..config import Config
 from .base import Store
 from .memory import MemoryStore, objects_named
 from .s3 import S3Store
+from .s3_fast import FastS3Store
 
 
 def open_store(config: Config, clock: Clock) -> Store:
     """Return the store that *config* names. Does no I/O."""
     if config.scheme == "memory":
         return MemoryStore(objects_named(config.bucket), clock)
-    return S3Store(config)
+    inner = S3Store(config)
+    return inner if config.transport == "boto3" else FastS3Store(config, inner)

@@ -128,5 +128,10 @@ class Store(abc.ABC):
         The second value says whether there is more. A page has at most 1,000 rows. Cost: 1 LIST.
         """
 
+    @property
+    def dated(self) -> Store:
+        """A store on the same bucket whose answers to ``get`` and ``head`` carry the server's ``date``."""
+        return self
+
     def close(self) -> None:  # noqa: B027 - the memory store has nothing to give back
         """Give connections back. The store may be used again afterwards."""

@@ -98,8 +98,8 @@ class _Download:
         if size is not None:
             deadline.extend(size)
 
-    def read(self, amount: int | None = None) -> bytes:
-        """Return all that is left of the body; *amount* is not needed by anyone here."""
+    def read(self, _amount: int | None = None) -> bytes:
+        """Return all that is left of the body: nobody here asks for a part."""
         chunks = []
         got = 0
         try:
@@ -137,9 +137,9 @@ class _Download:
 
     def _settimeout(self, seconds: float) -> None:
         # What botocore's StreamingBody.set_socket_timeout does. The socket is gone once the last byte has come.
-        file = getattr(self._raw._fp, "fp", None)
+        file = getattr(self._raw._fp, "fp", None)  # noqa: SLF001
         if file is not None:
-            file.raw._sock.settimeout(seconds)
+            file.raw._sock.settimeout(seconds)  # noqa: SLF001
 
 
 class Bounded:

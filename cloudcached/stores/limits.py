@@ -25,9 +25,7 @@ _VALUE = re.compile(r"[!-~]([ -~]*[!-~])?", re.ASCII)
 
 def check_object_key(operation: str, object_key: str) -> None:
     """Raise ``StoreRefused`` for a name that no object can have."""
-    if not 0 < len(object_key) <= OBJECT_KEY_LIMIT_BYTES or (
-        not object_key.isascii() and not _fits(object_key)
-    ):
+    if not 0 < len(object_key) <= OBJECT_KEY_LIMIT_BYTES or (not object_key.isascii() and not _fits(object_key)):
         raise made(StoreRefused, operation, object_key[:80], "an object's name has 1 to 1,024 bytes of UTF-8")
 
 
@@ -60,5 +58,3 @@ def check_batch(object_keys: list[str]) -> None:
     """Raise ``StoreRefused`` for more than S3 deletes at once."""
     if len(object_keys) > BATCH:
         raise made(StoreRefused, "delete", "", f"{len(object_keys):,} objects at once; at most {BATCH:,}")
-
-

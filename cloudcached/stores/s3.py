@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from .._types import Bytes
@@ -90,18 +89,15 @@ class S3Store(Store):
     ) -> str:
         """Write an object and return its ETag. **Atomicity:** the store's. **Cost:** 1 PUT."""
         check_metadata(object_key, metadata)
-        condition: dict[str, str] = {}
+        arguments: dict[str, Any] = {"Key": object_key, "Metadata": metadata}
         if when is ABSENT:
-            condition = {"IfNoneMatch": "*"}
+            arguments["IfNoneMatch"] = "*"
         elif isinstance(when, Matches):
-            condition = {"IfMatch": when.etag}  # without quotes: Ceph 16 knows no other form
+            arguments["IfMatch"] = when.etag  # without quotes: Ceph 16 knows no other form
         deadline = Deadline(timeout)
         deadline.extend(len(body))
-        sent = bytes(body) if len(body) <= _PIECEWISE else Upload(body, deadline)
-        answer = self._call(
-            "put", object_key, timeout, "put_object", deadline, Key=object_key, Body=sent, Metadata=metadata, **condition
-        )
-        return _etag("put", object_key, answer)
+        arguments["Body"] = bytes(body) if len(body) <= _PIECEWISE else Upload(body, deadline)
+        return _etag("put", object_key, self._call("put", object_key, timeout, "put_object", deadline, **arguments))
 
     def delete(self, object_key: str, *, timeout: float) -> None:
         """Remove an object. **Cost:** 1 DELETE."""
@@ -129,7 +125,7 @@ class S3Store(Store):
 
     def list(self, prefix: str, *, after: str = "", timeout: float) -> tuple[list[Listed], bool]:
         """Return one page of the objects under *prefix*. **Cost:** 1 LIST."""
-        behind = {"StartAfter": after} if after else {}
+        behind: dict[str, Any] = {"StartAfter": after} if after else {}
         answer = self._call("list", "", timeout, "list_objects_v2", Prefix=prefix, MaxKeys=BATCH, **behind)
         rows = [
             Listed(row["Key"], row.get("ETag", "").strip('"'), row["Size"], row["LastModified"].timestamp())
@@ -197,6 +193,8 @@ class S3Store(Store):
         return from_answer(operation, object_key, status, code, error.get("Message", ""))
 
     def _head(self, operation: str, object_key: str, answer: Mapping[str, Any]) -> Head:
+        from email.utils import parsedate_to_datetime  # noqa: PLC0415 - comes with botocore
+
         etag = _etag(operation, object_key, answer)
         headers = answer["ResponseMetadata"]["HTTPHeaders"]
         date = headers.get("date")
@@ -212,7 +210,8 @@ class S3Store(Store):
 def _etag(operation: str, object_key: str, answer: Mapping[str, Any]) -> str:
     etag = answer.get("ETag")
     if not etag:
-        raise made(StoreRefused, operation, object_key, "an answer without an ETag: no S3 store is behind this endpoint")
+        text = "an answer without an ETag: no S3 store is behind this endpoint"
+        raise made(StoreRefused, operation, object_key, text)
     return str(etag).strip('"')
 
 

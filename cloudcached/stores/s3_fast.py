@@ -1,0 +1,378 @@
+"""GET, HEAD and PUT by obstore, a native S3 client: a tenth of boto3's cost. All else is handed to the boto3 store.
+
+It steps aside for boto3, call by call, where obstore would hang, block or leave the building: in a process forked from
+one that has used it, under gevent and eventlet, inside moto's ``mock_aws``, and for settings that it cannot take.
+
+What its exceptions are called says little (a missing bucket is ``FileNotFoundError``, a 409 ``AlreadyExistsError``),
+so they are read: the status, the error code and the kind of network failure all stand in their text.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from .._types import Bytes
+from ..config import Config
+from ..errors import (
+    AccessDenied,
+    ConfigError,
+    NotModified,
+    StoreBusy,
+    StoreError,
+    StoreRefused,
+    StoreTimeout,
+    StoreUnreachable,
+)
+from ..sessions import connect_timeout
+from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, Store, When
+from .deadlines import FREE_BYTES, allowance
+from .failures import from_answer, is_bare_404, made
+from .limits import check_metadata, check_range
+from .s3 import S3Store
+from .translation import Target, Untranslatable, translate
+
+if TYPE_CHECKING:
+    from obstore import GetResult, PutMode
+    from obstore.store import S3Store as Native
+
+log = logging.getLogger("cloudcached")
+
+#: Names that reach S3 unchanged: no empty and no dotted segment, which obstore would normalise or refuse.
+_PLAIN: Final = re.compile(r"(?:(?!\.{1,2}(?:/|$))[\w!*'():,=@%~.+-]+(?:/(?!$)|$))+", re.ASCII)
+_ANSWER: Final = re.compile(r" - Server returned non-2xx status code: (\d{3})[^:]*: ?(.*)", re.DOTALL)
+_CODE: Final = re.compile(r"<Code>([^<]*)</Code>")
+_MESSAGE: Final = re.compile(r"<Message>([^<]*)</Message>")
+_KIND: Final = re.compile(r"HttpError \{\s*kind: (\w+)")
+#: An answer that obstore cannot read, such as metadata in Latin-1; boto3 can.
+_UNREADABLE: Final = re.compile(r"Header|metadata|Invalid last modified|Metadata value", re.IGNORECASE)
+#: Answers from a region that is not the bucket's: boto3 finds the right one.
+_ELSEWHERE: Final = re.compile(r"Received redirect|AuthorizationHeaderMalformed|status code: 30[1278]")
+_STANDARD: Final = (
+    "Content-Type",
+    "Cache-Control",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Storage-Class",
+)
+#: Kinds of failure on the wire, as object_store names them.
+WIRE: Final[Mapping[str, type[StoreError]]] = {
+    "Timeout": StoreTimeout,
+    "Connect": StoreUnreachable,
+    "Request": StoreUnreachable,
+    "Interrupted": StoreUnreachable,
+    "Decode": StoreUnreachable,
+    "Unknown": StoreUnreachable,
+}
+#: What is left for an exception whose text says nothing: by the name of its class.
+KINDS: Final[Mapping[str, type[StoreError]]] = {
+    "AlreadyExistsError": StoreBusy,  # only a 412 is an answer
+    "FileNotFoundError": StoreUnreachable,  # as above, a 404
+    "GenericError": StoreUnreachable,
+    "JoinError": StoreUnreachable,
+    "NotFoundError": StoreUnreachable,
+    "NotModifiedError": NotModified,
+    "PermissionDeniedError": AccessDenied,
+    "PreconditionError": StoreBusy,
+    "UnauthenticatedError": AccessDenied,
+}
+
+#: The process in which obstore runs: its threads do not survive a fork, and whoever calls it in a child waits for ever.
+_home: int | None = None
+
+
+def _hindrance() -> str | None:
+    """Return why obstore must not be called here and now."""
+    modules = sys.modules
+    if _home is not None and os.getpid() != _home:
+        return "this process was forked from one that had used obstore"
+    if "gevent.monkey" in modules and modules["gevent.monkey"].is_module_patched("socket"):
+        return "gevent has patched the sockets, which obstore does not use"
+    if "eventlet.patcher" in modules and modules["eventlet.patcher"].is_monkey_patched("socket"):
+        return "eventlet has patched the sockets, which obstore does not use"
+    if "moto.core.models" in modules and modules["moto.core.models"].botocore_stubber.enabled:
+        return "moto's mock_aws is active, which obstore does not know"
+    return None
+
+
+class _Lanes:
+    """The ``obstore`` stores of one bucket.
+
+    A time limit belongs to an obstore store, not to a call. So there are some with steps of the configured timeout,
+    for everything small and all reading, and some for large uploads, each made at its first use.
+    """
+
+    #: Of the timeout. A step may be this much over what is left of the operation's time.
+    STEPS: Final = (1.0, 0.5, 0.25)
+    SLACK: Final = 1.05
+
+    def __init__(self, config: Config, target: Target) -> None:
+        import obstore  # noqa: PLC0415 - only when the first request needs it
+        from obstore.store import S3Store as Native  # noqa: PLC0415
+
+        self.get = obstore.get
+        self.put = obstore.put
+        self._native = Native
+        self._bucket = config.bucket
+        self._target = target
+        self._timeout = config.timeout
+        #: Seconds: more than reading any value takes; the deadlines of reading are kept in ``_FoundByObstore``.
+        self._longest = config.timeout + allowance(config.max_value_bytes + FREE_BYTES)
+        self._lock = threading.Lock()
+        self._small: dict[float, Native] = {}
+        self._large: dict[int, Native] = {}
+        self.full = self._for_small(config.timeout)
+        self.full_from = config.timeout / self.SLACK
+
+    def for_small(self, left: float) -> Native:
+        """Return the store whose reads, and whose small writes, take at most about *left* seconds."""
+        if left >= self.full_from:
+            return self.full
+        steps = [self._timeout * step for step in self.STEPS]
+        seconds = next((step for step in steps if step <= left * self.SLACK), steps[-1])
+        return self._small.get(seconds) or self._for_small(seconds)
+
+    def for_large(self, left: float, size: int) -> Native:
+        """Return a store that gives an upload of *size* bytes its time, in powers of two of a second."""
+        exponent = math.ceil(math.log2(left + allowance(size)))
+        with self._lock:
+            if exponent not in self._large:
+                self._large[exponent] = self._make(timeout=2.0**exponent)
+            return self._large[exponent]
+
+    def _for_small(self, seconds: float) -> Native:
+        with self._lock:
+            if seconds not in self._small:
+                # read_timeout begins with the request and again with each piece of the body.
+                self._small[seconds] = self._make(timeout=self._longest, read_timeout=seconds)
+            return self._small[seconds]
+
+    def _make(self, **seconds: float) -> Native:
+        options = {name: timedelta(seconds=value) for name, value in seconds.items()}
+        options["connect_timeout"] = timedelta(seconds=connect_timeout(self._timeout))
+        arguments: dict[str, Any] = {
+            "config": dict(self._target.config),
+            "client_options": {**self._target.client_options, **options},
+            "retry_config": {"max_retries": 0},
+        }
+        if self._target.credentials is not None:
+            arguments["credential_provider"] = self._target.credentials
+        return self._native(self._bucket, **arguments)
+
+
+class _FoundByObstore(Found):
+    __slots__ = ("_end", "_object_key", "_result")
+
+    def __init__(self, result: GetResult, object_key: str, end: float) -> None:
+        self.head = _head(result, object_key)
+        self._result: GetResult | None = result
+        self._object_key = object_key
+        self._end = end
+
+    def read(self) -> Bytes:
+        size = self.head.size
+        result, self._result = self._result, None
+        if not size or result is None:
+            return b""
+        return _read(result, size, self._object_key, self._end)
+
+    def close(self) -> None:
+        self._result = None
+
+
+class FastS3Store(Store):
+    """A bucket, by obstore where that is possible and by *inner* where it is not."""
+
+    def __init__(self, config: Config, inner: S3Store) -> None:
+        self._config = config
+        self._inner = inner
+        self._lanes: _Lanes | None = None
+        #: Why obstore is out of the question for this bucket for good.
+        self._hindered: str | None = None
+        self._told: set[str] = set()
+
+    def get(self, object_key: str, *, timeout: float) -> Found:
+        """Ask for an object. Raises ``NotFound``. **Cost:** 1 GET."""
+        lanes = self._lane(object_key, timeout)
+        if lanes is not None:
+            end = time.monotonic() + timeout
+            try:
+                return _FoundByObstore(lanes.get(lanes.for_small(timeout), object_key), object_key, end)
+            except BaseException as exc:  # noqa: BLE001 - obstore's panics are no Exception
+                self._failed(exc, "get", object_key, timeout)
+        return self._inner.get(object_key, timeout=timeout)
+
+    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
+        """Return a part of exactly the version *etag*. **Cost:** 1 GET."""
+        check_range(object_key, start, length)
+        lanes = self._lane(object_key, timeout)
+        if lanes is not None:
+            end = time.monotonic() + timeout
+            try:
+                result = lanes.get(
+                    lanes.for_small(timeout),
+                    object_key,
+                    options={"range": (start, start + length), "if_match": etag},
+                )
+                begin, stop = result.range
+                return _read(result, stop - begin, object_key, end)
+            except BaseException as exc:  # noqa: BLE001
+                self._failed(exc, "get", object_key, timeout)
+        return self._inner.get_range(object_key, start, length, etag=etag, timeout=timeout)
+
+    def head(self, object_key: str, *, timeout: float) -> Head:
+        """Return an object's outside. Raises ``NotFound``. **Cost:** 1 HEAD."""
+        lanes = self._lane(object_key, timeout)
+        if lanes is not None:
+            try:
+                result = lanes.get(lanes.for_small(timeout), object_key, options={"head": True})
+                return _head(result, object_key)
+            except BaseException as exc:  # noqa: BLE001
+                self._failed(exc, "head", object_key, timeout)
+        return self._inner.head(object_key, timeout=timeout)
+
+    def put(
+        self, object_key: str, body: Bytes, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+    ) -> str:
+        """Write an object and return its ETag. **Atomicity:** the store's. **Cost:** 1 PUT."""
+        check_metadata(object_key, metadata)
+        lanes = self._lane(object_key, timeout)
+        if lanes is not None:
+            mode: PutMode = "overwrite"
+            if when is ABSENT:
+                mode = "create"
+            elif isinstance(when, Matches):
+                mode = {"e_tag": when.etag}
+            size = len(body)
+            store = lanes.for_small(timeout) if size <= FREE_BYTES else lanes.for_large(timeout, size)
+            try:
+                result = lanes.put(store, object_key, body, attributes=dict(metadata), mode=mode, use_multipart=False)
+                return (result["e_tag"] or "").strip('"')
+            except BaseException as exc:  # noqa: BLE001
+                self._failed(exc, "put", object_key, timeout)
+        return self._inner.put(object_key, body, metadata, when=when, timeout=timeout)
+
+    def delete(self, object_key: str, *, timeout: float) -> None:
+        """Remove an object. **Cost:** 1 DELETE."""
+        self._inner.delete(object_key, timeout=timeout)
+
+    def delete_many(self, object_keys: Iterable[str], *, timeout: float) -> dict[str, StoreError]:
+        """Remove up to 1,000 objects. **Cost:** 1 DeleteObjects."""
+        return self._inner.delete_many(object_keys, timeout=timeout)
+
+    def list(self, prefix: str, *, after: str = "", timeout: float) -> tuple[list[Listed], bool]:
+        """Return one page of the objects under *prefix*. **Cost:** 1 LIST."""
+        return self._inner.list(prefix, after=after, timeout=timeout)
+
+    def close(self) -> None:
+        """Give connections back."""
+        if _home == os.getpid():  # a child leaves its parent's alone
+            self._lanes = None
+        self._inner.close()
+
+    def _lane(self, object_key: str, timeout: float) -> _Lanes | None:
+        """Return what to call, or ``None`` where boto3 is to answer."""
+        hindrance = self._hindered or _hindrance()
+        if hindrance is None and timeout > 0 and len(object_key) <= 1024 and _PLAIN.fullmatch(object_key):  # noqa: PLR2004
+            lanes = self._lanes
+            if lanes is not None:
+                return lanes
+            hindrance = self._open()
+            if hindrance is None:
+                return self._lanes
+        if hindrance is not None:
+            self._step_aside(hindrance)
+        return None
+
+    def _open(self) -> str | None:
+        """Make the lanes; return what hinders."""
+        global _home  # noqa: PLW0603 - obstore's threads are one set per process, whatever store uses them
+        try:
+            self._lanes = _Lanes(self._config, translate(self._config, self._inner.sessions))
+        except Untranslatable as exc:
+            self._hindered = str(exc)
+        except ConfigError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - a setting that this version does not know, a file that is not there
+            self._hindered = f"obstore refuses its settings: {exc}"
+        else:
+            _home = os.getpid()
+        return self._hindered
+
+    def _step_aside(self, reason: str) -> None:
+        """Say once why. Raises ``ConfigError`` where obstore was asked for by name."""
+        if self._config.transport == "obstore":
+            raise ConfigError(f"transport='obstore' is not possible: {reason}; use transport='auto'")
+        if reason not in self._told:
+            self._told.add(reason)
+            log.info("%s is asked by boto3: %s", self._config.url, reason)
+
+    def _failed(self, exc: BaseException, operation: str, object_key: str, timeout: float) -> None:
+        """Raise our error for what obstore raised, or return where boto3 should be asked."""
+        if isinstance(exc, StoreError):
+            raise exc
+        if not isinstance(exc, Exception):
+            if type(exc).__name__ != "PanicException":
+                raise exc
+            raise made(StoreRefused, operation, object_key, f"obstore gave up: {exc}") from exc
+        text = str(exc)
+        answer = _ANSWER.search(text)
+        if _ELSEWHERE.search(text):
+            self._hindered = "the bucket is in another region"
+            self._step_aside(self._hindered)
+            return
+        if answer is None:
+            wire = _KIND.search(text)
+            line = text.partition("\n")[0]
+            if wire is None and ("credential provider" in line or (operation != "put" and _UNREADABLE.search(line))):
+                return
+            kind = WIRE.get(wire[1], StoreUnreachable) if wire else KINDS.get(type(exc).__name__, StoreRefused)
+            raise made(kind, operation, object_key, line) from exc
+        status, body = int(answer[1]), answer[2]
+        code = match[1] if (match := _CODE.search(body)) else ""
+        if is_bare_404(status, code) and operation != "put":
+            raise self._inner.missing(operation, object_key, timeout) from exc
+        message = match[1] if (match := _MESSAGE.search(body)) else ""
+        raise from_answer(operation, object_key, status, code, message) from exc
+
+
+def _read(result: GetResult, size: int, object_key: str, end: float) -> bytes:
+    """Return a body of *size* bytes, piece by piece: a deadline can only be looked at between pieces."""
+    pieces = result.stream(1)
+    try:
+        piece = next(pieces)
+        got = len(piece)
+        if got == size:
+            return piece
+        end += allowance(size)
+        parts = [piece]
+        while got < size:
+            if time.monotonic() > end:
+                raise made(StoreTimeout, "get", object_key, "the answer was not complete in time")
+            piece = next(pieces)
+            got += len(piece)
+            parts.append(piece)
+    except StopIteration:
+        raise made(StoreUnreachable, "get", object_key, "the answer broke off") from None
+    return b"".join(parts)
+
+
+def _head(result: GetResult, object_key: str) -> Head:
+    meta = result.meta
+    metadata = result.attributes
+    for name in _STANDARD:
+        metadata.pop(name, None)
+    etag = meta["e_tag"]
+    if not etag:
+        text = "an answer without an ETag: no S3 store is behind this endpoint"
+        raise made(StoreRefused, "get", object_key, text)
+    return Head(metadata, etag.strip('"'), meta["size"], meta["last_modified"].timestamp())
