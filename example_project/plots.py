@@ -22,15 +22,15 @@ Points = Iterable[tuple[float, float]]
 RAMP = ((43, 108, 238), (124, 82, 226), (205, 64, 158), (238, 92, 64), (240, 160, 32))
 
 STYLE = """
-.plot{--ink:#1b2330;--soft:#566072;--grid:#e4e8ef;display:block;width:100%;height:auto;
-font:15px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif}
+.plot{--ink:#1b2330;--soft:#566072;--grid:#e4e8ef;display:block;width:100%;height:auto;overflow:visible;
+font:16px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif}
 @media(prefers-color-scheme:dark){.plot{--ink:#e8ecf4;--soft:#9ba6b9;--grid:#2a3342}}
 .plot text{fill:var(--soft)}.plot .name{fill:var(--ink)}.plot .m{text-anchor:middle}.plot .e{text-anchor:end}
 .plot .grid{stroke:var(--grid);fill:none}.plot .axis{stroke:var(--soft);fill:none}
 .plot .line{fill:none;stroke-width:2.5;stroke-linejoin:round;stroke-linecap:round}
 .plot .exact{stroke:var(--ink);stroke-width:2;stroke-dasharray:6 5}
 .plot .dots{fill:none;stroke-linecap:round}
-@media(max-width:640px){.plot{font-size:18px}.plot.wide{font-size:25px}}
+@media(max-width:640px){.plot{font-size:18px;margin-bottom:8px}.plot.wide{font-size:25px;margin-bottom:14px}}
 """
 
 
@@ -59,8 +59,8 @@ class Plot:
 
     def __init__(self, x: Axis, y: Axis, description: str, *, wide: bool = True) -> None:
         self.x, self.y, self.description, self.wide = x, y, description, wide
-        self.width, self.height = (720, 540) if wide else (480, 370)
-        self.left, self.top, right, bottom = (108, 52, 30, 84) if wide else (88, 42, 20, 64)
+        self.width, self.height = (720, 516) if wide else (480, 360)
+        self.left, self.top, right, bottom = (108, 52, 30, 60) if wide else (88, 42, 20, 54)
         self.inner_width, self.inner_height = self.width - self.left - right, self.height - self.top - bottom
         self.inside: list[str] = []  # cut at the frame
         self.outside: list[str] = []
@@ -172,12 +172,11 @@ def _scale(plot: Plot, cold: float, hot: float) -> None:
     """Draw the scale of colours at the foot of the plot, where the two branches leave room."""
     width, height = 280, 14
     x, y = plot.left + (plot.inner_width - width) / 2, plot.top + plot.inner_height - 62
-    cells = 50
-    for i in range(cells):
-        plot.outside.append(
-            f'<rect x="{x + i * width / cells:g}" y="{y:g}" width="{width / cells + 0.4:g}" height="{height}" '
-            f'fill="{ramp(i / (cells - 1))}"/>'
-        )
+    stops = "".join(f'<stop offset="{i / 4:g}" stop-color="{ramp(i / 4)}"/>' for i in range(5))
+    plot.outside.append(
+        f'<linearGradient id="ramp">{stops}</linearGradient>'
+        f'<rect x="{x:g}" y="{y:g}" width="{width}" height="{height}" rx="3" fill="url(#ramp)"/>'
+    )
     for t, name in ((cold, f"{cold:g}"), (ising.CRITICAL_TEMPERATURE, "critical"), (hot, f"{hot:g}")):
         px = x + (t - cold) / (hot - cold) * width
         plot.outside.append(
@@ -222,7 +221,7 @@ def thermodynamics(replicas: Sequence[ising.Replica]) -> list[str]:
     curves: list[tuple[Axis, Callable[[ising.Replica], tuple[float, float]], Callable[[float], float]]] = [
         (Axis("energy per spin", -2.1, -0.6, 0.5), lambda r: (r.energy, r.energy_error), ising.exact_energy),
         (
-            Axis("magnetisation per spin", 0.0, 1.05, 0.2),
+            Axis("|magnetisation| per spin", 0.0, 1.05, 0.2),
             lambda r: (r.magnetisation, r.magnetisation_error),
             ising.exact_magnetisation,
         ),
@@ -249,13 +248,13 @@ def _snapshots(replicas: Sequence[ising.Replica]) -> str:
     parts = []
     for i, share in enumerate((0.0, 0.25, 0.375, 0.5, 0.75, 1.0)):
         r = replicas[round(share * (len(replicas) - 1))]
-        x, y = 20 + 154 * (i % 3), 8 + 182 * (i // 3)
+        x, y = 20 + 154 * (i % 3), 8 + 178 * (i // 3)
         parts.append(
             f'<svg x="{x}" y="{y}" width="132" height="132" viewBox="0 0 {r.side} {r.side}" shape-rendering="crispEdges">'
             f'<path stroke="{ramp(share)}" d="{_runs(r.picture())}"/></svg><rect class="grid" x="{x}" y="{y}" width="132" height="132"/>'
             f'<text class="m" x="{x + 66}" y="{y + 156}">T = {r.temperature:.2f}</text>'
         )
-    return _picture(480, 370, "Six lattices, from cold to hot: order, patches, noise", "".join(parts), wide=False)
+    return _picture(480, 360, "Six lattices, from cold to hot: order, patches, noise", "".join(parts), wide=False)
 
 
 def _runs(up: NDArray[np.bool_]) -> str:

@@ -1,0 +1,162 @@
+"""The demonstration: ``python -m example_project.demo``, or ``make demo``.
+
+Starts an S3 server of its own, and a Django site and a Flask app on it; visits every page twice, shows what that cost,
+and serves until Ctrl-C.
+
+    ONCE=1            end after the visits
+    CLOUDCACHED_URL   s3://bucket/prefix: use this bucket (and the usual AWS variables) and start no S3 server
+    SECRET_KEY        what the entries are signed with; a random one where none is set
+    ISING_EFFORT      1 is the full computation, 0.05 a quick and noisy one
+
+Exit codes: 0 all went well, 1 something is missing or failed, 2 the bucket cannot be used, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from contextlib import ExitStack, suppress
+from http import HTTPStatus
+
+from .parts import EmbeddedS3, Failure, Log, Part, address_of, listen
+
+PORT = 8000
+#: What is imported, and what pip calls it.
+PACKAGES = {
+    "numpy": "numpy",
+    "boto3": "boto3",
+    "django": "django",
+    "flask": "flask",
+    "flask_caching": "flask-caching",
+    "moto": "moto[server]",
+}
+#: Site, page, and what caches it.
+PAGES = (
+    ("django", "/", "nothing"),
+    ("django", "/energy/", "cache_page"),
+    ("django", "/hysteresis/", "{% cache %}"),
+    ("django", "/replicas/", "get_many"),
+    ("django", "/replicas/fine/", "get_many"),
+    ("flask", "/", "get_many"),
+)
+ROW = "{:<23}{:<13}{:<26}{:<26}{}"
+
+
+def check_packages() -> None:
+    """Say what has to be installed, before an import fails."""
+    missing = [pip for name, pip in PACKAGES.items() if importlib.util.find_spec(name) is None]
+    if missing:
+        wanted = " ".join(repr(pip) for pip in missing)
+        raise Failure(f"the demo needs more packages: {sys.executable} -m pip install {wanted} (make demo does)")
+
+
+def check_bucket(url: str) -> None:
+    """Write, read and delete one entry, or say why that is not possible."""
+    from cloudcached import Client, CloudCachedError  # noqa: PLC0415 not before its packages are checked
+
+    if url.startswith("memory:"):
+        raise Failure("the demo runs several processes, which memory:// does not connect: name a bucket", 2)
+    logging.getLogger().addHandler(logging.NullHandler())  # the line below is enough
+    try:
+        with Client(url, timeout=10) as client:
+            client.put("demo:check", "here", time_to_expire=60, replace=True)
+            found = client.get("demo:check")
+            client.delete("demo:check")
+    except CloudCachedError as error:
+        raise Failure(f"{url} cannot be used: {error}", 2) from error
+    if found != "here":
+        raise Failure(f"{url} cannot be used: it does not give back what was written", 2)
+
+
+def start_sites(env: dict[str, str], log: Log, stack: ExitStack) -> dict[str, Part]:
+    """Start the Django site and the Flask app, each knowing where the other is."""
+    listeners = {"django": listen(PORT), "flask": listen(PORT + 1)}
+    env = env | {f"{name.upper()}_ADDRESS": address_of(listener) for name, listener in listeners.items()}
+    return {name: Part(name, listener, env, log, stack) for name, listener in listeners.items()}
+
+
+def visit(site: Part, path: str) -> tuple[str, bool]:
+    """Open a page; return what that was like, and whether it was computed."""
+    begun = time.perf_counter()
+    status, timing = site.fetch(path)
+    seconds = time.perf_counter() - begun
+    if status != HTTPStatus.OK:
+        raise Failure(f"{site.address}{path} answers HTTP {status}")
+    computed = "compute;" in timing
+    source = "computed" if computed else "from the cache" if path != "/" or site.name == "flask" else "not cached"
+    return f"{source:<15}{seconds:6.2f} s" if seconds >= 1 else f"{source:<15}{1000 * seconds:5.0f} ms", computed
+
+
+def visit_all(sites: dict[str, Part], log: Log, *, counted: bool) -> None:
+    """Visit every page twice and print the table."""
+    print(ROW.format("page", "cached by", "first visit", "second visit", "S3 was asked" if counted else "").rstrip())
+    for name, path, how in PAGES:
+        first, _ = visit(sites[name], path)
+        asked = [log.asked()]
+        second, again = visit(sites[name], path)
+        asked.append(log.asked())
+        page = f"{name.title()} {path}"
+        print(ROW.format(page, how, first, second, "; then ".join(asked) if counted else "").rstrip(), flush=True)
+        if again:
+            raise Failure(f"{sites[name].address}{path} was computed again for the second visit")
+
+
+def run(log: Log, stack: ExitStack) -> None:
+    """Start everything, visit it, and serve until a signal comes."""
+    url = os.environ.get("CLOUDCACHED_URL", "")
+    check_packages()
+    if url:
+        check_bucket(url)
+        env, parts = dict(os.environ), []
+        print(f"Using {url}\n")
+    else:
+        s3 = EmbeddedS3(log, stack)
+        env, parts = s3.env(), [s3]
+        print(f"Started an S3 server at {s3.address} for {env['CLOUDCACHED_URL']}\n")
+    if not env.get("SECRET_KEY"):
+        env["SECRET_KEY"] = secrets.token_hex()
+        if url:
+            print("SECRET_KEY is not set: this run signs with a random one, and only this run can read its entries.\n")
+    sites = start_sites(env, log, stack)
+    visit_all(sites, log, counted=not url)
+    print()
+    for name, site in sites.items():
+        print(f"{name.title():<7} {site.address}/")
+    if os.environ.get("ONCE", "") not in ("", "0"):
+        return
+    print(f"Log     {log.errors.name}\n\nCtrl-C ends it.", flush=True)
+    with suppress(KeyboardInterrupt):
+        while True:
+            for part in (*sites.values(), *parts):
+                part.check()
+            time.sleep(0.5)
+    print("\nEnded.")
+
+
+def main() -> int:
+    """Run the demonstration; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end it in the same way
+    with ExitStack() as stack:
+        log = Log(stack)
+        try:
+            run(log, stack)
+        except Failure as failure:
+            path = log.kept()
+            print(f"demo: {failure}{f' (more in {path})' if path else ''}", file=sys.stderr)
+            return failure.code
+        except KeyboardInterrupt:
+            print("\nInterrupted.", file=sys.stderr)
+            return 130
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # the end is not to be interrupted
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The servers of the demonstration, each a process of its own, as their parent sees them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from contextlib import ExitStack, suppress
+from http import HTTPStatus
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, Request, build_opener
+
+HOST = "127.0.0.1"
+BUCKET = "cloudcached-demo"
+BROWSER = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", "User-Agent": "Mozilla/5.0 (CloudCached demo)"}
+
+
+class Failure(Exception):
+    """What is told in one line; carries the exit code."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(" ".join(message.split()))
+        self.code = code
+
+
+def listen(port: int) -> socket.socket:
+    """Open *port* on loopback, or the next one that is not busy; 0 is any.
+
+    Opened here and handed on, so that the address is known, and nobody else's, before the server is ready.
+    """
+    for candidate in [*range(port, port + 100), 0] if port else [0]:
+        with suppress(OSError):  # busy, or not for us
+            return socket.create_server((HOST, candidate))
+    raise Failure(f"no free port on {HOST}")
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return the URL of a server on this socket, without a slash at its end."""
+    return "http://{}:{}".format(*listener.getsockname())
+
+
+class Log:
+    """What the servers write: requests to S3, and whatever goes wrong."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.requests = stack.enter_context(tempfile.TemporaryFile(prefix="cloudcached-demo-"))  # noqa: SIM115 by stack
+        self.errors = stack.enter_context(
+            tempfile.NamedTemporaryFile(prefix="cloudcached-demo-", suffix=".log", delete=False)  # noqa: SIM115 by stack
+        )
+        self._told = 0  # bytes of requests
+        self._keep = False
+        stack.callback(self._remove)
+
+    def asked(self) -> str:
+        """Return what S3 was asked since the last call, as the server wrote it down."""
+        lines = os.pread(self.requests.fileno(), 1 << 24, self._told)
+        self._told += len(lines)
+        counts = Counter(line.split()[0].decode() for line in lines.splitlines())
+        return ", ".join(f"{count} {verb}" for verb, count in counts.items()) or "nothing"
+
+    def kept(self) -> str:
+        """Keep the file of what went wrong after the end, and return where it is; empty if nothing was written."""
+        self._keep = os.fstat(self.errors.fileno()).st_size > 0
+        return self.errors.name if self._keep else ""
+
+    def _remove(self) -> None:
+        if not self._keep:
+            Path(self.errors.name).unlink(missing_ok=True)
+
+
+class Part:
+    """One of the servers."""
+
+    def __init__(self, name: str, listener: socket.socket, env: dict[str, str], log: Log, stack: ExitStack) -> None:
+        """Start it on *listener*, which is closed here, and let *stack* end it."""
+        self.name, self.address = name, address_of(listener)
+        with listener:
+            self.process = subprocess.Popen(  # noqa: S603 our own module
+                [sys.executable, "-m", "example_project.serve", name, str(listener.fileno())],
+                cwd=Path(__file__).resolve().parents[1],
+                env=env,
+                stdin=subprocess.PIPE,  # closes with this process, however it ends, which ends the other
+                stdout=log.requests,
+                stderr=log.errors,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,  # Ctrl-C is for this process, which ends the others
+            )
+        stack.callback(self._stop)
+
+    def fetch(self, path: str, method: str = "GET") -> tuple[int, str]:
+        """Ask for a page as a browser does; return its status and its ``Server-Timing``."""
+        request = Request(self.address + path, method=method, headers=BROWSER)  # noqa: S310 our own address
+        try:
+            with build_opener(ProxyHandler({})).open(request, timeout=300) as response:
+                response.read()
+                return response.status, response.headers.get("Server-Timing", "")
+        except HTTPError as error:
+            error.close()
+            return error.code, ""
+        except (URLError, ConnectionError, TimeoutError) as error:
+            raise Failure(f"the {self.name} server does not answer at {self.address}: {error}") from error
+
+    def check(self) -> None:
+        """Raise ``Failure`` if the process has ended."""
+        if self.process.poll() is not None:
+            raise Failure(f"the {self.name} server has ended with exit code {self.process.returncode}")
+
+    def _stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
+
+
+class EmbeddedS3(Part):
+    """moto's S3 server, with one bucket."""
+
+    def __init__(self, log: Log, stack: ExitStack) -> None:
+        super().__init__("s3", listen(0), dict(os.environ), log, stack)
+        status, _ = self.fetch(f"/{BUCKET}", "PUT")
+        if status != HTTPStatus.OK:
+            raise Failure(f"the embedded S3 server refused to make a bucket: HTTP {status}")
+        log.asked()  # that was not the sites
+
+    def env(self) -> dict[str, str]:
+        """Return the environment for its clients, with nothing of the user's own AWS account."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        return env | {
+            "CLOUDCACHED_URL": f"s3://{BUCKET}/example",
+            "AWS_ENDPOINT_URL": self.address,
+            "AWS_ACCESS_KEY_ID": "demo",
+            "AWS_SECRET_ACCESS_KEY": "demo",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": HOST,
+            "no_proxy": HOST,
+        }

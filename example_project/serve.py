@@ -1,0 +1,72 @@
+"""Serve one part of the demonstration: ``python -m example_project.serve s3|django|flask FD``.
+
+FD is a listening socket that the parent has opened, so that it knows the address before this process is ready. This
+process ends when its standard input closes, that is with its parent, whatever becomes of that. Requests to the S3
+server are written to standard output, one line each.
+"""
+
+# ruff: noqa: PLC0415 each process imports its own server alone
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+class Quiet(WSGIRequestHandler):
+    """Log no requests."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing."""
+
+
+def s3() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
+    """Return moto's S3, and a handler that writes down what it is asked."""
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+
+    class Counting(MotoRequestHandler):
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002 the base's name
+            # Before the answer is sent: whoever has an answer finds its line.
+            os.write(1, f"{self.command} {self.path} {code}\n".encode())
+
+    return DomainDispatcherApplication(create_backend_app), Counting
+
+
+def django() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
+    """Return the Django site."""
+    from .wsgi import application
+
+    return application, Quiet
+
+
+def flask() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
+    """Return the Flask app."""
+    from .flask_app import app
+
+    return app, Quiet
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)
+    os._exit(0)
+
+
+def main(name: str, fd: str) -> None:
+    """Serve until the parent ends or says so."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    application, handler = {"s3": s3, "django": django, "flask": flask}[name]()
+    make_server("127.0.0.1", 0, application, threaded=True, request_handler=handler, fd=int(fd)).serve_forever()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
