@@ -13,7 +13,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from ._types import Bytes
+from ._types import MISSING, Bytes
 from .errors import EntryRefused, ValueRejected
 
 PICKLE = "pickle"
@@ -116,6 +116,8 @@ def encode(value: Any, *, trusted: bool) -> tuple[str, bytes]:
     base = _BASE.get(type(value))
     if base is not None:
         return base[0], base[1](value)
+    if value is MISSING:
+        raise ValueRejected("MISSING stands for no entry; stored, it could not be told from a miss")
     try:
         data = pickle.dumps(value, _PICKLE_PROTOCOL)
     except Exception as error:  # __reduce__ and __getstate__ of any class run here, and may raise anything
