@@ -130,10 +130,10 @@ class S3Cache(BeyondDjango):
         names = self._names(data, version)
         values = {name: data[key] for key, name in names.items()}
         try:
-            self.client.put_many(values, self.time_to_expire(timeout), replace=True)
+            stored = self.client.put_many(values, self.time_to_expire(timeout), replace=True)
         except PartialFailure as failure:
-            return _failed_keys(failure, names)
-        return []
+            stored = _stored(failure)
+        return [key for key, name in names.items() if not stored.get(name)]
 
     async def aset_many(
         self, data: Mapping[Any, Any], timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
@@ -142,10 +142,10 @@ class S3Cache(BeyondDjango):
         names = self._names(data, version)
         values = {name: data[key] for key, name in names.items()}
         try:
-            await self.client.aput_many(values, self.time_to_expire(timeout), replace=True)
+            stored = await self.client.aput_many(values, self.time_to_expire(timeout), replace=True)
         except PartialFailure as failure:
-            return _failed_keys(failure, names)
-        return []
+            stored = _stored(failure)
+        return [key for key, name in names.items() if not stored.get(name)]
 
     def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
         """Remove entries. **Cost:** 1 DeleteObjects per 1,000."""
@@ -223,10 +223,10 @@ def _moved(key: Any, value: Any, left: float | None) -> Any:
     return value
 
 
-def _failed_keys(failure: PartialFailure, names: Mapping[Any, str]) -> list[Any]:
-    """Return the keys that the store failed to take, after an error log line; raise what is the caller's mistake."""
+def _stored(failure: PartialFailure) -> dict[str, bool]:
+    """Return what was stored, after an error log line for the rest; raise what is the caller's mistake."""
     for error in failure.failures.values():
         if not isinstance(error, StoreError):
             raise error
     logger.error("%s", failure)
-    return [key for key, name in names.items() if name in failure.failures]
+    return failure.results

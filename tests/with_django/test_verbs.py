@@ -215,6 +215,11 @@ def test_set_many_returns_the_keys_that_failed(
     assert cache.get_many("abc") == {"a": 1, "c": 3}
 
 
+def test_set_many_returns_all_keys_when_nothing_could_be_stored(make_cache: Callable[..., Any]) -> None:
+    cache = make_cache(OPTIONS={"read_only": "drop"})
+    assert cache.set_many({"a": 1, "b": 2}) == ["a", "b"]
+
+
 def test_set_many_raises_what_set_raises(cache: Any) -> None:
     with pytest.raises(ValueRejected):
         cache.set_many({"a": 1, "b": Unpicklable(), "c": 3})
