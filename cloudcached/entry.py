@@ -28,6 +28,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from . import serializers
@@ -46,8 +47,13 @@ METADATA_LIMIT_BYTES = 2048
 
 _PLAIN_ENCODING = "plain"
 _NEVER = "never"
-_NONCE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
-_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+_NONCE_LENGTH = 43
+#: Digits of the year 9999 in milliseconds.
+_NUMBER_LIMIT = 15
+#: What every entry has, in the order in which it is signed; the signature itself and cc-recent come on top.
+_NAMES = ("cc-type", "cc-encoding", "cc-expires", "cc-created", "cc-nonce", "cc-key-id", "cc-format")
+_KNOWN = frozenset({*_NAMES, "cc-recent", "cc-signature"})
+_values = itemgetter(*_NAMES)
 _RECENT = re.compile(r"(?:start|[A-Za-z0-9_-]{11})(?: [A-Za-z0-9_-]{11}){0,31}", re.ASCII)
 #: 66 bits of each nonce are enough to tell 32 of them apart, and keep the list within S3's 2 KB.
 _SHORT = 11
@@ -179,10 +185,10 @@ class Codec:
         Raises ``EntryRefused``.
         """
         signer, signature = self._signer_of(metadata)
-        if sum(map(len, metadata)) + sum(map(len, metadata.values())) > METADATA_LIMIT_BYTES:
+        canonical = _canonical(object_key, metadata)
+        if len(canonical) > METADATA_LIMIT_BYTES + len(object_key):
             raise EntryRefused("format", "the metadata is over 2 KB")
-        expected = signer.sign(_canonical(object_key, metadata))
-        if not same(expected.encode(), signature.encode("utf-8", "replace")):
+        if not same(signer.sign(canonical).encode(), signature.encode("utf-8", "replace")):
             raise EntryRefused("signature", "the metadata was changed, or belongs to another object")
         if size < SEAL_BYTES or size > self._limit + _AROUND_BYTES:
             raise EntryRefused("size", f"{size:,} bytes, with max_value_bytes = {self._limit:,}")
@@ -258,35 +264,33 @@ def _inner_key(key: str) -> bytes:
 def _canonical(object_key: str, metadata: Mapping[str, str]) -> bytes:
     """Return all of our metadata but the signature in one form, with the object's name.
 
-    Neither names nor values can hold a newline: HTTP has no way to carry one.
+    Values cannot hold a newline: HTTP has no way to carry one. Raises ``EntryRefused`` for a name too few, and for
+    one of ours that this version does not know, which would be outside of the signature.
     """
-    lines = [
-        f"{name}={value}" for name, value in sorted(metadata.items()) if name[:3] == "cc-" and name != "cc-signature"
-    ]
-    return "\n".join((object_key, *lines)).encode("utf-8", "surrogatepass")
+    recent = metadata.get("cc-recent", "")
+    if len(metadata) != len(_NAMES) + 1 + bool(recent):  # the signature comes on top; others add foreign names
+        unknown = [name for name in metadata if name.startswith("cc-") and name not in _KNOWN]
+        if unknown:
+            raise EntryRefused("format", f"unknown metadata {unknown[0][:40]!r}")
+    try:
+        return "\n".join((object_key, *_values(metadata), recent)).encode("utf-8", "surrogatepass")
+    except KeyError as error:
+        raise EntryRefused("format", f"no {error}") from error
 
 
 def _parse(metadata: Mapping[str, str]) -> Meta:
+    type_tag, encoding, expires, created, nonce, key_id, _ = _values(metadata)
+    if len(nonce) != _NONCE_LENGTH or max(len(expires), len(created)) > _NUMBER_LIMIT:
+        raise EntryRefused("format", "the nonce, the deadline or the creation time is not one")
     try:
-        expires, created = metadata["cc-expires"], metadata["cc-created"]
-        nonce, recent = metadata["cc-nonce"], metadata.get("cc-recent")
-        type_tag, encoding = metadata["cc-type"], metadata["cc-encoding"]
-    except KeyError as error:
-        raise EntryRefused("format", f"no {error}") from error
-    if not (_NONCE.fullmatch(nonce) and _NUMBER.fullmatch(created)):
-        raise EntryRefused("format", "the nonce or the creation time is not one")
-    if expires != _NEVER and not _NUMBER.fullmatch(expires):
-        raise EntryRefused("format", "the deadline is not one")
+        expires_ms = None if expires == _NEVER else int(expires)
+        created_ms = int(created)
+    except ValueError as error:
+        raise EntryRefused("format", str(error)) from error
+    encoding, _, cipher = encoding.partition("+")
+    recent = metadata.get("cc-recent")
     if recent is not None and not _RECENT.fullmatch(recent):
         raise EntryRefused("format", "the list of recent nonces is not one")
-    encoding, _, cipher = encoding.partition("+")
     return Meta(
-        type=type_tag,
-        encoding=encoding,
-        cipher=cipher,
-        expires_ms=None if expires == _NEVER else int(expires),
-        created_ms=int(created),
-        nonce=nonce,
-        key_id=metadata["cc-key-id"],
-        recent=tuple(recent.split(" ")) if recent else (),
+        type_tag, encoding, expires_ms, created_ms, nonce, key_id, tuple(recent.split(" ")) if recent else (), cipher
     )

@@ -13,7 +13,7 @@ import abc
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from .._types import Bytes
 from ..errors import StoreError
@@ -43,8 +43,7 @@ class Matches:
 When: TypeAlias = "_Always | _Absent | Matches"
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """An object's outside: everything but its body."""
 
     #: Our metadata, names in lower case without ``x-amz-meta-``.
