@@ -5,13 +5,13 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from ._types import MISSING
 from .engine import Engine
 from .entry import Place
-from .errors import CloudCachedError, PartialFailure, StoreError
+from .errors import CloudCachedError, KeyRejected, PartialFailure, StoreError
 from .pool import fan_out
 from .stores.base import Listed
 
@@ -60,16 +60,18 @@ class Bulk:
 
     def listed(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Yield the object's name and the key of every entry whose key begins with *prefix*."""
+        _check_prefix(prefix)
         for page in self._engine.pages(self._engine.names.root):
             yield from self._ours(page, prefix)
 
     def clear(self, prefix: str) -> int:
         """Remove every entry whose key begins with *prefix*, and return how many."""
+        _check_prefix(prefix)
         root = self._engine.names.root
         pages = self._engine.pages(root)
         first = next(pages, [])
-        if len(first) < _DELETE_LIMIT:
-            removed, failures = self._clear_pages([first], prefix)
+        if len(first) < _DELETE_LIMIT:  # the only page, but for stores that give short ones
+            removed, failures = self._clear_pages(chain([first], pages), prefix)
         else:
             removed, failures = 0, {}
             work = partial(self._clear_under, prefix=prefix)
@@ -125,6 +127,12 @@ class Bulk:
         except StoreError as error:
             final.update(dict.fromkeys(pending, error))
         return final
+
+
+def _check_prefix(prefix: object) -> None:
+    """Refuse what is no ``str``: an empty cache is too much for a ``None`` that slipped in."""
+    if not isinstance(prefix, str):
+        raise KeyRejected(f"a prefix is a str, not {type(prefix).__name__}")
 
 
 def _caught(function: Callable[[T], R]) -> Callable[[T], R | CloudCachedError]:

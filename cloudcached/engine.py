@@ -13,7 +13,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -184,18 +184,21 @@ class Engine:
     def inner_key(self, object_key: str, budget: Budget) -> str | None:
         """Return the key that an entry under a hashed name holds. Cost: 1 GET."""
         try:
-            key = self.call(budget, self._inner_key_once, object_key)
+            return self.call(budget, self._inner_key_once, object_key)
         except NotFound:
             return None
         except EntryRefused as refusal:
             self._refuse(object_key, refusal)
             return None
-        return key if self.names.object_key(key) == (object_key, True) else None
 
     def _inner_key_once(self, object_key: str, *, timeout: float) -> str:
         found = self.store.get(object_key, timeout=timeout)
-        meta = self.codec.check(object_key, found.head.metadata, found.head.size)
-        return self.codec.inner_key(meta, found.read())
+        with closing(found):
+            meta = self.codec.check(object_key, found.head.metadata, found.head.size)
+            key = self.codec.inner_key(meta, found.read())
+        if not self.names.is_hash_of(object_key, key):
+            raise EntryRefused("key", "the entry belongs to another key")
+        return key
 
     def _refuse(self, object_key: str, refusal: EntryRefused) -> None:
         self._counters.add(f"refused.{refusal.reason}")

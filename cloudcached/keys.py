@@ -79,6 +79,13 @@ class Names:
             name = f"~{hashlib.sha256(encoded).hexdigest()}"
         return f"{self.root}{shard(name)}/{name}", hashed
 
+    def is_hash_of(self, object_key: str, key: str) -> bool:
+        """Tell whether *object_key* is the hashed name of *key*, whoever wrote that key."""
+        try:
+            return self.object_key(key) == (object_key, True)
+        except KeyRejected:
+            return False
+
     def reserved(self, kind: str, name: str) -> str:
         """Return the name of an object that is no entry, such as a lock; no key has it."""
         escaped = escape(name)
