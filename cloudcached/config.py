@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from .encryption import EncryptionKeys
@@ -34,6 +33,8 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,253}[a-z0-9]|arn:[^/]+(/[^/]+)*|[A-
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=+@:,-]+(/[A-Za-z0-9!_.*'()=+@:,-]+)*")
 #: Leaves at least 500 bytes of the 1,024 that S3 allows for the escaped key.
 _PREFIX_LIMIT_BYTES = 512
+#: Seconds; clocks and sockets refuse longer ones in ways of their own.
+_ETERNITY = 10**9
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Config:
     #: Server-side encryption of what is written, in boto3's names, as sorted pairs.
     sse: tuple[tuple[str, str], ...] = ()
     #: Settings for boto3, as sorted pairs.
-    s3: tuple[tuple[str, str], ...] = ()
+    s3: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def url(self) -> str:
@@ -88,13 +89,14 @@ def _parse_url(url: object) -> tuple[str, str, str]:
         raise ConfigError(f"the URL is a {type(url).__name__}, not a str; {wanted}")
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in ("s3", "memory"):
-        raise ConfigError(f"{url!r} is no URL of a cache; {wanted}")
+        shown = url.rpartition("@")[2].partition("?")[0]  # what is left out may hold a secret
+        raise ConfigError(f"{shown!r} is no URL of a cache; {wanted}")
     if "?" in rest or "#" in rest:
         raise ConfigError("the URL takes no query and no fragment; give settings as options")
     bucket, _, prefix = rest.partition("/")
-    if "@" in bucket:
-        # The message leaves the URL out: it may hold a secret.
-        raise ConfigError("the URL holds credentials; leave them out, they come from where boto3 takes them")
+    if "@" in bucket or (scheme == "s3" and ":" in bucket and not bucket.startswith("arn:")):
+        # The message leaves the URL out: it may hold a secret, and that a slash.
+        raise ConfigError("the URL holds credentials or a port; leave them out, they come from where boto3 takes them")
     prefix = prefix.strip("/")
     if scheme == "s3" and not bucket:
         raise ConfigError(f"{url!r} names no bucket; {wanted}")
@@ -128,12 +130,12 @@ def _secrets(name: str, value: object) -> list[bytes]:
     for secret in value if isinstance(value, (list, tuple)) else [value]:
         if not isinstance(secret, (str, bytes)) or not secret:
             raise ConfigError(f"{name} is a str or bytes that is not empty, or a list of them")
-        secrets.append(secret.encode() if isinstance(secret, str) else secret)
+        secrets.append(secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret)
     return secrets
 
 
 def _check_seconds(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _ETERNITY:
         raise ConfigError(f"{name} is a positive number of seconds, not {value!r}")
     return float(value)
 
@@ -182,7 +184,7 @@ def _check_sse(name: str, value: object) -> tuple[tuple[str, str], ...]:
 
 
 def _settings(name: str, value: object, known: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):  # noqa: PLR2004
         value = dict(value)
     if not isinstance(value, Mapping):
         raise ConfigError(f"{name} is a mapping of boto3's settings; known are: {', '.join(known)}")
@@ -208,4 +210,4 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 #: The names of all options, in the order of the documentation's table.
-OPTIONS: Final = tuple(field.name for field in fields(Config) if field.name in _CHECKS)
+OPTIONS: Final = tuple(option.name for option in fields(Config) if option.name in _CHECKS)
