@@ -76,9 +76,11 @@ class S3Server:
     def close(self) -> None:
         """Leave a real server as it was found."""
         if self.is_real and "bucket" in self.__dict__:
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
-                for item in page.get("Contents", ()):
-                    self._client.delete_object(Bucket=self.bucket, Key=item["Key"])
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+            for page in pages:
+                names = [{"Key": item["Key"]} for item in page.get("Contents", ())]
+                if names:
+                    self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": names, "Quiet": True})
             self._client.delete_bucket(Bucket=self.bucket)
         if "_client" in self.__dict__:
             self._client.close()
