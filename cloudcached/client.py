@@ -344,7 +344,7 @@ class Client(AsyncTwins):
         if not isinstance(token, Token) or token.object_key != place.object_key:
             raise ConfigError("cas takes the token that gets returned for the same key")
         meta, data, _ = self._encode(value, time_to_expire)
-        return engine.write_if(place, meta, data, Seen(token.etag, token.meta), engine.budget()) is not None
+        return engine.write_if(place, meta, data, Seen(token.etag, token.meta), engine.budget())[0]
 
     def lock(
         self,

@@ -218,12 +218,14 @@ class Engine:
         False only after a live entry of somebody else was seen: a 412 alone may come from a removal under way.
         """
         base = NOTHING
-        while not self.write_if(place, meta, data, base, budget):
-            base = self.look(place, budget)
+        while True:
+            written, now = self.write_if(place, meta, data, base, budget)
+            if written:
+                return True
+            base = now or self.look(place, budget)
             if base.live:
                 return False
             budget.spend(self._lost(place))
-        return True
 
     def change(
         self, place: Place, make: Callable[[Seen], tuple[Meta, Bytes] | None], budget: Budget, *, revive: bool = False
@@ -232,20 +234,25 @@ class Engine:
 
         revive: also where nothing live is seen. A ``None`` from *make* ends it.
         """
+        now: Seen | None = None
         while True:
-            seen = self.look(place, budget)
+            seen = now or self.look(place, budget)
             made = make(seen) if seen.live or revive else None
             if made is None:
                 return False
-            if self.write_if(place, *made, seen, budget):
+            written, now = self.write_if(place, *made, seen, budget)
+            if written:
                 return True
-            budget.spend(self._lost(place))
+            if budget.spend(self._lost(place)):
+                now = None  # what was seen before a wait is old
 
-    def write_if(self, place: Place, meta: Meta, data: Bytes, base: Seen, budget: Budget) -> Seen | None:
-        """Write only over *base*, what was seen before; return what was written, ``None`` if a rival was faster.
+    def write_if(self, place: Place, meta: Meta, data: Bytes, base: Seen, budget: Budget) -> tuple[bool, Seen | None]:
+        """Write only over *base*, what was seen before.
 
-        Exactly one of any number of concurrent callers over one base gets an answer. Cost: 1 conditional PUT; where
-        an answer was lost, + 1 PUT + 1 GET. Raises ``OutcomeUnknown`` when the bucket can no longer tell.
+        Returns whether this write was done, and what is there now as far as it is known. Of any number of concurrent
+        callers over one base exactly one has written. Cost: 1 conditional PUT; + 1 GET where its answer was lost, or
+        was no answer (Ceph tells most losers of a race 500), and again for each repetition. Raises ``OutcomeUnknown``
+        when the bucket can no longer tell.
         """
         packed = self.codec.pack(place, meta._replace(recent=base.chain), data)
         when: When = ABSENT if base.etag is None else Matches(base.etag)
@@ -257,20 +264,21 @@ class Engine:
                 )
             except PreconditionFailed as error:
                 if not unsure:
-                    return None
-                now = self.look(place, budget)
-                if now.etag != base.etag:
-                    return now if self._was_written(place, packed, base, now) else None
-                budget.spend(error)
+                    return False, None
+                failure: StoreError = error
             except StoreError as error:
                 if not error.retryable:
                     raise
-                unsure = True
-                budget.spend(error)
+                unsure, failure = True, error
                 self._counters.add("retries")
             else:
                 self._compare(place, packed, etag, budget)
-                return Seen(etag, meta._replace(recent=base.chain, nonce=packed.nonce))
+                return True, Seen(etag, meta._replace(recent=base.chain, nonce=packed.nonce))
+            # Looking comes before waiting: the longer the wait, the more writes the chain would have to remember.
+            now = self.look(place, budget)
+            if now.etag != base.etag:
+                return self._was_written(place, packed, base, now), now
+            budget.spend(failure)
 
     def _was_written(self, place: Place, packed: Packed, base: Seen, now: Seen) -> bool:
         """Tell from what is there now whether a write with a lost answer was done."""

@@ -200,8 +200,8 @@ class Lock:
     def _write(self, record: _Record, base: Seen) -> Seen | None:
         engine = self._engine
         meta, data = engine.codec.encode(str(record), expires_ms=None, created_ms=engine.now_ms())
-        written = engine.write_if(self._place, meta, data, base, engine.budget())
+        written, now = engine.write_if(self._place, meta, data, base, engine.budget())
         # Where an answer was lost, what was found may be a later holder's record.
-        if written is None or (written.live and written.value != str(record)):
+        if not written or now is None or (now.live and now.value != str(record)):
             return None
-        return written
+        return now

@@ -33,8 +33,8 @@ class Budget:
         """Return the seconds that are left; never negative."""
         return max(0.0, self._end - self._clock.monotonic())
 
-    def spend(self, error: CloudCachedError) -> None:
-        """Wait before the next try.
+    def spend(self, error: CloudCachedError) -> bool:
+        """Wait before the next try; return whether there was a wait.
 
         Raises *error* instead, when the time would be over after the wait.
         """
@@ -44,6 +44,7 @@ class Budget:
             raise error
         if wait:
             self._clock.sleep(wait)
+        return wait > 0
 
     def _jitter(self) -> float:
         bound = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self.tries - 2, 10))
