@@ -92,7 +92,7 @@ def check_signing(**_: Any) -> list[CheckMessage]:
     return [
         CheckWarning(
             f"Your '{alias}' cache is not signed: whoever can write to its bucket decides what your site reads from "
-            "it, and only values of plain types can be stored.",
+            "it, and only values of plain types can be stored, not pages.",
             hint="Remove 'signing_key' from OPTIONS to sign with SECRET_KEY, or give a secret there.",
             id="cloudcached.W004",
         )

@@ -78,7 +78,7 @@ class Watched:
             self.requests.append(name)
             return method(where, *args, **kwargs)
 
-        return method if name in ("close", "entries") else request
+        return method if name == "close" else request
 
     def since(self) -> list[str]:
         """Return the requests since the last call, and forget them."""

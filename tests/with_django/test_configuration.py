@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from django.core.cache import caches
+from django.http import HttpResponse
 
-from cloudcached import Client, ConfigError
+from cloudcached import Client, ConfigError, ValueRejected
 from cloudcached_django import S3Cache
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,12 @@ def test_a_signing_key_of_its_own(settings: Any, any_url: str) -> None:
 def test_unsigned_when_asked_for(any_url: str) -> None:
     S3Cache(any_url, {"OPTIONS": {"signing_key": None}}).set("key", [1])
     assert Client(any_url).get(":1:key") == [1]
+
+
+def test_unsigned_refuses_pages_and_says_why(any_url: str) -> None:
+    cache = S3Cache(any_url, {"OPTIONS": {"signing_key": None}})
+    with pytest.raises(ValueRejected, match="signing_key"):
+        cache.set("page", HttpResponse("page"))
 
 
 # Mistakes show at the first use

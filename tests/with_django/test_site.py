@@ -112,6 +112,22 @@ def test_cached_db_sessions_outlive_a_cleared_cache(site: Any) -> None:
     assert body(client, "/visits/") == "2"
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.django_db
+def test_damaged_entries_are_misses_and_no_errors(site: Any, engine: str, caplog: pytest.LogCaptureFixture) -> None:
+    site.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+    client = Client()
+    assert [body(client, path) for path in ("/cached/", "/fragment/Ada/", "/visits/")] == ["cached 1", "Ada 1", "1"]
+    inner = cache.client._engine
+    entries, _ = inner.store.list(inner.names.root, timeout=5)
+    assert len(entries) == 4
+    for entry in entries:
+        inner.store.put(entry.object_key, b"junk", {"junk": "x"}, timeout=5)
+    visits = {"cache": "1", "cached_db": "2"}[engine]
+    assert [body(client, path) for path in ("/cached/", "/fragment/Ada/", "/visits/")] == ["cached 2", "Ada 2", visits]
+    assert "it counts as a miss" in caplog.text
+
+
 def test_a_session_key_is_taken_by_one(site: Any) -> None:
     """``create`` depends on ``add`` to find a collision."""
     first = SessionStore()
