@@ -7,15 +7,12 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from flask import Flask
 from flask_caching.backends.base import BaseCache
 
-from cloudcached import Client, ConfigError, PartialFailure
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from cloudcached import Client, ConfigError, KeyMissing, PartialFailure, StoreError
 
 #: Seconds or a ``timedelta``; 0 is never, ``None`` the default timeout, a negative one is gone at once.
 Timeout: TypeAlias = "int | float | dt.timedelta | None"
@@ -33,8 +30,9 @@ class S3Cache(BaseCache):
     options: those of ``cloudcached.Client``. Without ``signing_key`` a cache that Flask-Caching made signs with the
     app's ``SECRET_KEY``, and one made by hand does not sign.
 
-    No I/O is done before the first call. A call that fails raises an error of ``cloudcached``; so ``False`` and
-    ``None`` are always answers. Raises ``ConfigError`` for a wrong URL, option or timeout.
+    No I/O is done before the first call. A call that fails raises an error of ``cloudcached``; with the options
+    ``fail_silently`` and ``read_only="drop"`` it answers instead as cachelib does for backend errors. Raises
+    ``ConfigError`` for a wrong URL, option or timeout.
     """
 
     def __init__(
@@ -77,7 +75,8 @@ class S3Cache(BaseCache):
     def client(self) -> Client:
         """The core client, which has what cachelib's interface has not: ``ttl``, ``touch``, ``info``, ``keys``, ...
 
-        Its keys include the ``key_prefix``. It is shared by all caches of one configuration: do not close it.
+        Its keys include the ``key_prefix``. It is shared by all caches of one configuration: do not close it. Every
+        operation passes through here.
         """
         if self._client is None:
             options = dict(self._options)
@@ -98,10 +97,6 @@ class S3Cache(BaseCache):
                 )
         return self._client
 
-    def _ask(self, verb: Callable[Concatenate[Client, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Every call of the client goes through here."""
-        return verb(self.client, *args, **kwargs)
-
     def _name(self, key: str) -> str:
         prefix = self.key_prefix if isinstance(self.key_prefix, str) else self.key_prefix()
         # What is no str is for the client to refuse: str(key) would make one entry of 1 and "1".
@@ -117,7 +112,7 @@ class S3Cache(BaseCache):
 
         **Atomicity:** one whole entry, verified. **Cost:** 1 GET.
         """
-        return self._ask(Client.get, self._name(key))
+        return self.client.get(self._name(key))
 
     def get_many(self, *keys: str) -> list[Any]:
         """Return the values of *keys* in their order, ``None`` for what is not there.
@@ -125,7 +120,7 @@ class S3Cache(BaseCache):
         **Atomicity:** per key. **Cost:** 1 GET per key, in parallel.
         """
         names = [self._name(key) for key in keys]
-        found = self._ask(Client.get_many, names)
+        found = self.client.get_many(names)
         return [found.get(name) for name in names]
 
     def set(self, key: str, value: Any, timeout: Timeout = None) -> bool:
@@ -133,7 +128,7 @@ class S3Cache(BaseCache):
 
         **Atomicity:** the last writer wins. **Cost:** 1 PUT.
         """
-        return self._ask(Client.put, self._name(key), value, self._lifetime(timeout), replace=True)
+        return self.client.put(self._name(key), value, self._lifetime(timeout), replace=True)
 
     def add(self, key: str, value: Any, timeout: Timeout = None) -> bool:
         """Store *value* unless there is a live entry, and tell whether it was stored.
@@ -141,24 +136,32 @@ class S3Cache(BaseCache):
         **Atomicity:** of any number of concurrent callers one wins. **Cost:** 1 conditional PUT; over an expired
         entry a GET and a second PUT.
         """
-        return self._ask(Client.put, self._name(key), value, self._lifetime(timeout), replace=False)
+        return self.client.put(self._name(key), value, self._lifetime(timeout), replace=False)
 
     def set_many(self, mapping: Mapping[str, Any], timeout: Timeout = None) -> list[Any]:
-        """Store every pair of *mapping*, and return the keys that were set: all of them.
+        """Store every pair of *mapping*, and return the keys that were set; an error is logged for the others.
 
-        Raises ``PartialFailure`` (after doing all it could) when some failed. **Atomicity:** per key. **Cost:** 1 PUT
-        per key, in parallel.
+        Raises the ``ValueRejected`` (a ``PickleError``) of a value that cannot be stored, after storing the others.
+        **Atomicity:** per key. **Cost:** 1 PUT per key, in parallel.
         """
-        names = {self._name(key): value for key, value in mapping.items()}
-        stored = self._ask(Client.put_many, names, self._lifetime(timeout), replace=True)
-        return [key for key, name in zip(mapping, names, strict=True) if stored[name]]
+        names = {key: self._name(key) for key in mapping}
+        values = {name: mapping[key] for key, name in names.items()}
+        try:
+            stored = self.client.put_many(values, self._lifetime(timeout), replace=True)
+        except PartialFailure as failure:
+            for error in failure.failures.values():
+                if not isinstance(error, StoreError):
+                    raise error from None
+            _log.error("%s", failure)
+            stored = failure.results
+        return [key for key, name in names.items() if stored.get(name)]
 
     def delete(self, key: str) -> bool:
         """Remove *key*, and tell whether it was there.
 
         **Atomicity:** of concurrent callers several may hear ``True``. **Cost:** HEAD and DELETE.
         """
-        return self._ask(Client.delete, self._name(key))
+        return self.client.delete(self._name(key))
 
     def delete_many(self, *keys: str) -> list[Any]:
         """Remove *keys*, and return those that are gone, be it that they were not there.
@@ -168,12 +171,12 @@ class S3Cache(BaseCache):
         """
         names = [self._name(key) for key in keys]
         try:
-            self._ask(Client.delete_many, names)
-        except PartialFailure as error:
-            failed = [key for key, name in zip(keys, names, strict=True) if name in error.failures]
+            self.client.delete_many(names)
+        except PartialFailure as failure:
+            failed = [key for key, name in zip(keys, names, strict=True) if name in failure.failures]
             if not self.ignore_delete_many_errors:
-                raise RuntimeError(f"Failed to delete keys: {failed}") from error
-            _log.warning("%s", error)
+                raise RuntimeError(f"Failed to delete keys: {failed}") from failure
+            _log.error("%s", failure)
             return [key for key in keys if key not in failed]
         return list(keys)
 
@@ -182,25 +185,29 @@ class S3Cache(BaseCache):
 
         **Cost:** 1 HEAD.
         """
-        return self._ask(Client.has, self._name(key))
+        return self.client.has(self._name(key))
 
     def clear(self) -> bool:
         """Remove every entry whose key begins with the ``key_prefix``.
 
         **Atomicity:** what is stored meanwhile may stay. **Cost:** 1 LIST and 1 DeleteObjects per 1,000 entries.
         """
-        self._ask(Client.clear, prefix=self._name(""))
+        self.client.clear(prefix=self._name(""))
         return True
 
-    def inc(self, key: str, delta: int = 1) -> int:
+    def inc(self, key: str, delta: int = 1) -> int | None:
         """Add *delta* to *key* and return the sum; a missing one starts at 0, with the default timeout.
 
-        **Atomicity:** every increment counts once, and the expiry stays. **Cost:** GET and conditional PUT, again
-        after a lost race.
+        ``None``: the counter could not be reached, and ``fail_silently`` is set. Raises ``NotACounter`` (a
+        ``TypeError``) for a value that is no ``int``. **Atomicity:** every increment counts once, and the expiry
+        stays. **Cost:** GET and conditional PUT, again after a lost race.
         """
-        return self._ask(Client.incr, self._name(key), delta, initial=0, time_to_expire=self._lifetime(None))
+        try:
+            return self.client.incr(self._name(key), delta, initial=0, time_to_expire=self._lifetime(None))
+        except KeyMissing:  # not for a missing key, which has an initial value
+            return None
 
-    def dec(self, key: str, delta: int = 1) -> int:
+    def dec(self, key: str, delta: int = 1) -> int | None:
         """Subtract *delta* from *key*, as ``inc`` adds it."""
         return self.inc(key, -delta)
 

@@ -79,11 +79,22 @@ def test_get_many_and_get_dict_keep_the_order_of_the_keys(cache: S3Cache) -> Non
     assert cache.set_many({}) == []
 
 
-def test_set_many_stores_what_it_can_and_names_what_it_cannot(cache: S3Cache) -> None:
-    with pytest.raises(PartialFailure) as caught:
+def test_set_many_raises_what_set_raises_and_stores_the_others(cache: S3Cache) -> None:
+    with pytest.raises(pickle.PickleError, match="lock"):
         cache.set_many({"a": 1, "bad": threading.Lock(), "c": 3})
-    assert set(caught.value.failures) == {"p:bad"}
     assert cache.get_many("a", "bad", "c") == [1, None, 3]
+
+
+def test_set_many_returns_what_was_set(
+    cache: S3Cache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def put_many(_: Client, mapping: dict[str, Any], *_args: Any, **_options: Any) -> dict[str, bool]:
+        failures = {key: StoreBusy("try later") for key in mapping if "bad" in key}
+        raise PartialFailure("put_many", {key: True for key in mapping if key not in failures}, failures)
+
+    monkeypatch.setattr(Client, "put_many", put_many)
+    assert cache.set_many({"a": 1, "bad": 2, "c": 3}) == ["a", "c"]
+    assert ["try later" in record.getMessage() for record in caplog.records] == [True]
 
 
 def test_delete(cache: S3Cache) -> None:
@@ -231,6 +242,17 @@ def test_a_value_that_cannot_be_pickled_is_a_pickle_error(cache: S3Cache) -> Non
 def test_without_a_signing_key_only_harmless_types_are_taken(cache: S3Cache) -> None:
     with pytest.raises(ValueRejected, match="signing_key"):
         cache.set("key", threading.Barrier)
+
+
+def test_a_cache_that_drops_writes_says_so(make_cache: Callable[..., S3Cache]) -> None:
+    make_cache().set("key", 1)
+    cache = make_cache(read_only="drop")
+    assert cache.set("key", 2) is False
+    assert cache.add("new", 2) is False
+    assert cache.set_many({"key": 2}) == []
+    assert cache.delete("key") is False
+    assert cache.inc("key") is cache.dec("new") is None
+    assert cache.get_many("key", "new") == [1, None]
 
 
 TIMEOUTS = [
