@@ -48,7 +48,9 @@ ROW = "{:<23}{:<13}{:<26}{:<26}{}"
 
 
 def check_packages() -> None:
-    """Say what has to be installed, before an import fails."""
+    """Say what is missing, before an import fails."""
+    if sys.version_info < (3, 10):  # noqa: UP036 whoever starts it without make may have another
+        raise Failure(f"the demo needs Python 3.10 or newer; this is {sys.version.split()[0]}")
     missing = [pip for name, pip in PACKAGES.items() if importlib.util.find_spec(name) is None]
     if missing:
         wanted = " ".join(repr(pip) for pip in missing)
@@ -63,7 +65,7 @@ def check_bucket(url: str) -> None:
         raise Failure("the demo runs several processes, which memory:// does not connect: name a bucket", 2)
     logging.getLogger().addHandler(logging.NullHandler())  # the line below is enough
     try:
-        with Client(url, timeout=10) as client:
+        with Client(url) as client:
             client.put("demo:check", "here", time_to_expire=60, replace=True)
             found = client.get("demo:check")
             client.delete("demo:check")
@@ -77,7 +79,10 @@ def start_sites(env: dict[str, str], log: Log, stack: ExitStack) -> dict[str, Pa
     """Start the Django site and the Flask app, each knowing where the other is."""
     listeners = {"django": listen(PORT), "flask": listen(PORT + 1)}
     env = env | {f"{name.upper()}_ADDRESS": address_of(listener) for name, listener in listeners.items()}
-    return {name: Part(name, listener, env, log, stack) for name, listener in listeners.items()}
+    sites = {name: Part(name, listener, env, log, stack) for name, listener in listeners.items()}
+    for site in sites.values():
+        site.fetch("/style.css")  # wait until it serves, so that no visit pays for the start
+    return sites
 
 
 def visit(site: Part, path: str) -> tuple[str, bool]:
@@ -129,8 +134,8 @@ def run(log: Log, stack: ExitStack) -> None:
         print(f"{name.title():<7} {site.address}/")
     if os.environ.get("ONCE", "") not in ("", "0"):
         return
-    print(f"Log     {log.errors.name}\n\nCtrl-C ends it.", flush=True)
     with suppress(KeyboardInterrupt):
+        print(f"Log     {log.errors.name}\n\nCtrl-C ends it.", flush=True)
         while True:
             for part in (*sites.values(), *parts):
                 part.check()

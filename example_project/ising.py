@@ -205,7 +205,7 @@ class Replica:
         return bits.reshape(self.side, self.side).astype(np.bool_)
 
 
-def replica(temperature: float, *, side: int = 32, chains: int = 16, sweeps: int = 1500, seed: int = 2009) -> Replica:
+def replica(temperature: float, *, side: int = 32, chains: int = 16, sweeps: int = 1000, seed: int = 2009) -> Replica:
     """Run independent *chains* at one temperature: energy, magnetisation without its sign, heat capacity, per spin.
 
     The first third of the *sweeps* is thrown away. The chains start ordered, which is where they belong below the

@@ -35,7 +35,7 @@ def energy(request: HttpRequest) -> HttpResponse:
         "page": "energy",
         "picture": mark_safe(plots.energy_against_magnetisation(result)),  # noqa: S308 our own SVG
         "temperatures": len(temperatures),
-        "samples": result.energies.size,
+        "samples": f"{result.energies.size:,}",
         "accepted": round(100 * result.accepted),
     }
     return render(request, "energy.html", context)
