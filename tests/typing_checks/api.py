@@ -27,7 +27,7 @@ def construction() -> None:
     """Options are keyword-only."""
     assert_type(Client("memory://"), Client)
     Client("s3://bucket/prefix", signing_key=["new", "old"], timeout=2.5, transport="boto3", compress_min_bytes=None)
-    Client("s3://bucket", "signing-key")  # type: ignore[call-arg]
+    Client("s3://bucket", "signing-key")  # type: ignore[arg-type, call-arg]
     assert_type(Client.shared("memory://shared"), Client)
     with Client("memory://") as client:
         assert_type(client, Client)
@@ -117,4 +117,4 @@ async def adapters(django: DjangoCache, flask: FlaskCache) -> None:
     assert_type(await django.aincr("key"), int)
     assert_type(django.ttl("key"), int | None)
     assert_type(flask.set("key", 1, timeout=60), bool)
-    assert_type(flask.inc("key"), int)
+    assert_type(flask.inc("key"), int | None)
