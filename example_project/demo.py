@@ -6,6 +6,7 @@ and serves until Ctrl-C.
     ONCE=1            end after the visits
     CLOUDCACHED_URL   s3://bucket/prefix: use this bucket (and the usual AWS variables) and start no S3 server
     SECRET_KEY        what the entries are signed with; a random one where none is set
+    PORT              the first port to try, 8000 where none is set; busy ones are stepped over
     ISING_EFFORT      1 is the full computation, 0.05 a quick and noisy one
 
 Exit codes: 0 all went well, 1 something is missing or failed, 2 the bucket cannot be used, 130 interrupted.
@@ -23,9 +24,8 @@ import time
 from contextlib import ExitStack, suppress
 from http import HTTPStatus
 
-from .parts import EmbeddedS3, Failure, Log, Part, address_of, listen
+from .parts import LAST_PORT, EmbeddedS3, Failure, Log, Part, address_of, listen
 
-PORT = 8000
 #: What is imported, and what pip calls it.
 PACKAGES = {
     "numpy": "numpy",
@@ -75,9 +75,9 @@ def check_bucket(url: str) -> None:
         raise Failure(f"{url} cannot be used: it does not give back what was written", 2)
 
 
-def start_sites(env: dict[str, str], log: Log, stack: ExitStack) -> dict[str, Part]:
+def start_sites(env: dict[str, str], port: int, log: Log, stack: ExitStack) -> dict[str, Part]:
     """Start the Django site and the Flask app, each knowing where the other is."""
-    listeners = {"django": listen(PORT), "flask": listen(PORT + 1)}
+    listeners = {name: listen(port) for name in ("django", "flask")}
     env = env | {f"{name.upper()}_ADDRESS": address_of(listener) for name, listener in listeners.items()}
     sites = {name: Part(name, listener, env, log, stack) for name, listener in listeners.items()}
     for site in sites.values():
@@ -113,8 +113,10 @@ def visit_all(sites: dict[str, Part], log: Log, *, counted: bool) -> None:
 
 def run(log: Log, stack: ExitStack) -> None:
     """Start everything, visit it, and serve until a signal comes."""
-    url = os.environ.get("CLOUDCACHED_URL", "")
+    url, port = os.environ.get("CLOUDCACHED_URL", ""), os.environ.get("PORT") or "8000"
     check_packages()
+    if not port.isdecimal() or int(port) > LAST_PORT:
+        raise Failure(f"PORT={port} is no port: give a number from 0 (any) to {LAST_PORT}")
     if url:
         check_bucket(url)
         env, parts = dict(os.environ), []
@@ -127,7 +129,7 @@ def run(log: Log, stack: ExitStack) -> None:
         env["SECRET_KEY"] = secrets.token_hex()
         if url:
             print("SECRET_KEY is not set: this run signs with a random one, and only this run can read its entries.\n")
-    sites = start_sites(env, log, stack)
+    sites = start_sites(env, int(port), log, stack)
     visit_all(sites, log, counted=not url)
     print()
     for name, site in sites.items():

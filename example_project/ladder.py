@@ -16,7 +16,7 @@ from functools import partial
 from . import conf
 from .ising import Replica, replica
 
-SIDE, CHAINS, SWEEPS = 64, 8, conf.sweeps(1000)
+SIDE, CHAINS, SWEEPS = 64, 8, conf.sweeps(800)
 
 
 def temperatures(*, fine: bool) -> list[float]:

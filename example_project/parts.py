@@ -15,6 +15,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
 HOST = "127.0.0.1"
+LAST_PORT = 65535
 BUCKET = "cloudcached-demo"
 BROWSER = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", "User-Agent": "Mozilla/5.0 (CloudCached demo)"}
 
@@ -32,7 +33,7 @@ def listen(port: int) -> socket.socket:
 
     Opened here and handed on, so that the address is known, and nobody else's, before the server is ready.
     """
-    for candidate in [*range(port, port + 100), 0] if port else [0]:
+    for candidate in [*range(port, min(port + 100, LAST_PORT + 1)), 0] if port else [0]:
         with suppress(OSError):  # busy, or not for us
             return socket.create_server((HOST, candidate))
     raise Failure(f"no free port on {HOST}")

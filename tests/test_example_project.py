@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -128,8 +128,7 @@ def test_hysteresis_remembers_below_the_critical_temperature_only() -> None:
     cold, warm, hot = ising.hysteresis([1.2, 1.8, 5.0], side=32, steps=40, sweeps=4, copies=2)
     assert cold.area > 1.5 * warm.area > 0.5
     assert abs(hot.area) < 0.15
-    assert cold.down[-1] == pytest.approx(1.0, abs=0.01)
-    assert cold.down[0] == pytest.approx(-1.0, abs=0.01)
+    assert (cold.down[0], cold.down[-1]) == pytest.approx((-1.0, 1.0), abs=0.01)
     middle = len(cold.fields) // 2
     assert cold.fields[middle] == pytest.approx(0.0)
     assert cold.up[middle] < -0.9 < 0.9 < cold.down[middle]
@@ -154,8 +153,7 @@ def test_pictures_are_well_formed_and_follow_the_mode_of_the_reader(pictures: li
         root = ET.fromstring(svg)
         assert root.get("aria-label")
         assert "prefers-color-scheme:dark" in svg
-        assert "nan" not in svg
-        assert "inf " not in svg
+        assert not re.search(r"\b(nan|inf)\b", re.sub(">[^<]*<", "><", svg))
     for svg in pictures[:5]:
         labels = [text.text for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
         assert "\N{MINUS SIGN}1.0" in labels or "1.0" in labels or "1" in labels
@@ -303,7 +301,7 @@ def run(**env: str) -> tuple[int, str, str]:
 def table(output: str) -> dict[str, list[str]]:
     """The printed table: site and page, and the other columns."""
     edges = [0, 23, 36, 62, 88, None]
-    lines = [line for line in output.splitlines() if re.match(r"(Django|Flask) /", line)]
+    lines = re.findall(r"^(?:Django|Flask) /.*", output, re.MULTILINE)
     cells = [[line[a:b].strip() for a, b in itertools.pairwise(edges)] for line in lines]
     return {first: rest for first, *rest in cells}
 
@@ -318,18 +316,23 @@ def answers(address: str) -> bool:
 
 
 def check_gone(addresses: list[str]) -> None:
-    deadline = time.monotonic() + 10
-    while any(map(answers, addresses)):
-        assert time.monotonic() < deadline, "a server has outlived the demo"
+    for _ in range(200):
+        if not any(map(answers, addresses)):
+            return
         time.sleep(0.05)
+    pytest.fail("a server has outlived the demo")
+
+
+@pytest.fixture
+def busy() -> Iterator[str]:
+    """Give a port that somebody listens on; tests at the same time do not meet on 8000."""
+    with parts.listen(0) as listener:
+        yield str(listener.getsockname()[1])
 
 
 @pytest.mark.slow
-def test_demo_shows_what_two_visits_cost_and_steps_over_a_busy_port() -> None:
-    with ExitStack() as stack:
-        if not answers(f"{parts.HOST}:{demo.PORT}"):
-            stack.enter_context(parts.listen(demo.PORT))
-        code, output, errors = run()
+def test_demo_shows_what_two_visits_cost_and_steps_over_a_busy_port(busy: str) -> None:
+    code, output, errors = run(PORT=busy)
     assert (code, errors) == (0, "")
     assert [re.sub(r"\s*[\d.]+ m?s$", "", cell) for row in table(output).values() for cell in row[1:3]] == [
         *["not cached", "not cached"],
@@ -344,14 +347,14 @@ def test_demo_shows_what_two_visits_cost_and_steps_over_a_busy_port() -> None:
     assert table(output)["Django /replicas/fine/"][-1].startswith("17 GET, 8 PUT")
     addresses = re.findall(r"http://[\d.:]+", output)
     assert len(addresses) == 3
-    assert f"http://{parts.HOST}:{demo.PORT}" not in addresses
+    assert f"http://{parts.HOST}:{busy}" not in addresses
     check_gone(addresses)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -9)])
 def test_demo_ends_with_all_its_servers(number: int, code: int) -> None:
-    with start() as process:
+    with start(PORT="0") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         lines = []
@@ -373,7 +376,7 @@ def test_demo_ends_with_all_its_servers(number: int, code: int) -> None:
 @pytest.mark.slow
 def test_demo_uses_a_bucket_that_is_named_and_shares_it_with_later_runs(s3_url: str) -> None:
     for source in ("computed", "from the cache"):
-        code, output, errors = run(CLOUDCACHED_URL=s3_url, SECRET_KEY="of both runs")
+        code, output, errors = run(CLOUDCACHED_URL=s3_url, SECRET_KEY="of both runs", PORT="0")
         assert (code, errors) == (0, "")
         assert f"Using {s3_url}\n" in output
         assert len(re.findall(r"http://[\d.:]+", output)) == 2
@@ -391,8 +394,8 @@ def test_demo_says_in_one_line_that_a_bucket_is_missing(s3_url: str) -> None:
 def test_demo_says_in_one_line_that_a_bucket_cannot_be_reached() -> None:
     with parts.listen(0) as listener:
         address = parts.address_of(listener)
-    credentials = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
-    code, output, errors = run(CLOUDCACHED_URL="s3://bucket/prefix", AWS_ENDPOINT_URL=address, **credentials)
+    aws = {"AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    code, output, errors = run(CLOUDCACHED_URL="s3://bucket/prefix", AWS_DEFAULT_REGION="us-east-1", **aws)
     assert (code, output) == (2, "")
     assert re.fullmatch(r"demo: s3://bucket/prefix cannot be used: [^\n]+\n", errors)
 
@@ -402,6 +405,13 @@ def test_demo_refuses_what_is_no_bucket(url: str) -> None:
     code, output, errors = run(CLOUDCACHED_URL=url)
     assert (code, output) == (2, "")
     assert re.fullmatch(r"demo: [^\n]+\n", errors)
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http"])
+def test_demo_refuses_what_is_no_port(port: str) -> None:
+    code, output, errors = run(PORT=port)
+    assert (code, output) == (1, "")
+    assert errors == f"demo: PORT={port} is no port: give a number from 0 (any) to 65535\n"
 
 
 def test_demo_names_the_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
