@@ -47,7 +47,7 @@ METADATA_LIMIT_BYTES = 2048
 
 _PLAIN_ENCODING = "plain"
 _NEVER = "never"
-_NONCE_LENGTH = 43
+_NONCE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 #: Digits of the year 9999 in milliseconds.
 _NUMBER_LIMIT = 15
 #: What every entry has, in the order in which it is signed; the signature itself and cc-recent come on top.
@@ -280,7 +280,7 @@ def _canonical(object_key: str, metadata: Mapping[str, str]) -> bytes:
 
 def _parse(metadata: Mapping[str, str]) -> Meta:
     type_tag, encoding, expires, created, nonce, key_id, _ = _values(metadata)
-    if len(nonce) != _NONCE_LENGTH or max(len(expires), len(created)) > _NUMBER_LIMIT:
+    if not _NONCE.fullmatch(nonce) or max(len(expires), len(created)) > _NUMBER_LIMIT:
         raise EntryRefused("format", "the nonce, the deadline or the creation time is not one")
     try:
         expires_ms = None if expires == _NEVER else int(expires)
