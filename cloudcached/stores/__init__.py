@@ -5,6 +5,7 @@ from __future__ import annotations
 from .._types import Clock
 from ..config import Config
 from .base import Store
+from .conditions import guarded
 from .memory import MemoryStore, objects_named
 from .s3 import S3Store
 from .s3_fast import FastS3Store
@@ -15,4 +16,5 @@ def open_store(config: Config, clock: Clock) -> Store:
     if config.scheme == "memory":
         return MemoryStore(objects_named(config.bucket), clock)
     inner = S3Store(config)
-    return inner if config.transport == "boto3" else FastS3Store(config, inner)
+    store = inner if config.transport == "boto3" else FastS3Store(config, inner)
+    return guarded(store, config, inner.sessions)

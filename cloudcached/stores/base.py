@@ -13,7 +13,7 @@ import abc
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from .._types import Bytes
 from ..errors import StoreError
@@ -43,17 +43,37 @@ class Matches:
 When: TypeAlias = "_Always | _Absent | Matches"
 
 
-class Head(NamedTuple):
-    """An object's outside: everything but its body."""
+class Head(Protocol):
+    """An object's outside: everything but its body. A store may work out a property only when it is asked for."""
 
-    #: Our metadata, names in lower case without ``x-amz-meta-``.
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Our metadata, names in lower case without ``x-amz-meta-``."""
+
+    @property
+    def etag(self) -> str:
+        """What names this version of the body, without quotes."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+
+    @property
+    def modified(self) -> float:
+        """When it was written, in epoch seconds by the server's clock."""
+
+    @property
+    def date(self) -> float | None:
+        """The server's clock when it answered, in epoch seconds; ``None`` where the transport cannot tell."""
+
+
+class PlainHead(NamedTuple):
+    """A ``Head`` of which everything is at hand."""
+
     metadata: Mapping[str, str]
     etag: str
-    #: Bytes of the body.
     size: int
-    #: When it was written, in epoch seconds by the server's clock.
     modified: float
-    #: The server's clock when it answered, in epoch seconds; ``None`` where the transport cannot tell.
     date: float | None = None
 
 

@@ -60,6 +60,8 @@ _HINTS: Final[Mapping[type[StoreError], str]] = {
     BucketMissing: "; create the bucket, or correct the URL and the endpoint",
 }
 
+NO_ETAG: Final = "an answer without an ETag: no S3 store is behind this endpoint"
+
 
 def is_bare_404(status: int, code: str) -> bool:
     """Tell whether a 404 leaves open what is missing: answers to HEAD have no body that names it."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from .._types import Bytes, Clock
 from ..errors import NotFound, PreconditionFailed, StoreError, StoreRefused, StoreTimeout
 from ..forks import PerProcess
-from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, Store, When
+from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, PlainHead, Store, When
 from .failures import made
 from .limits import BATCH, check_batch, check_metadata, check_object_key, check_range
 
@@ -143,7 +143,7 @@ class MemoryStore(Store):
                 del objects.names[bisect_left(objects.names, object_key)]
 
     def _head(self, found: _Object) -> Head:
-        return Head(dict(found.metadata), found.etag, len(found.body), found.modified, self._now())
+        return PlainHead(dict(found.metadata), found.etag, len(found.body), found.modified, self._now())
 
     def _now(self) -> float:
         return float(int(self._clock.time()))

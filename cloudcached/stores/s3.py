@@ -19,9 +19,9 @@ from ..errors import (
     StoreUnreachable,
 )
 from ..sessions import Sessions
-from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, Store, When
+from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, PlainHead, Store, When
 from .deadlines import Deadline, Upload
-from .failures import from_answer, is_bare_404, made
+from .failures import NO_ETAG, from_answer, is_bare_404, made
 from .limits import BATCH, check_batch, check_metadata, check_object_key, check_range
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class S3Store(Store):
         etag = _etag(operation, object_key, answer)
         headers = answer["ResponseMetadata"]["HTTPHeaders"]
         date = headers.get("date")
-        return Head(
+        return PlainHead(
             {name.lower(): value for name, value in answer["Metadata"].items()},
             etag,
             answer["ContentLength"],
@@ -210,8 +210,7 @@ class S3Store(Store):
 def _etag(operation: str, object_key: str, answer: Mapping[str, Any]) -> str:
     etag = answer.get("ETag")
     if not etag:
-        text = "an answer without an ETag: no S3 store is behind this endpoint"
-        raise made(StoreRefused, operation, object_key, text)
+        raise made(StoreRefused, operation, object_key, NO_ETAG)
     return str(etag).strip('"')
 
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 import sys
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from os import getpid
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from .._types import Bytes
@@ -35,34 +35,30 @@ from ..errors import (
 from ..sessions import connect_timeout
 from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, Store, When
 from .deadlines import FREE_BYTES, allowance
-from .failures import from_answer, is_bare_404, made
-from .limits import check_metadata, check_range
+from .failures import NO_ETAG, from_answer, is_bare_404, made
+from .limits import OBJECT_KEY_LIMIT_BYTES, check_metadata, check_range
 from .s3 import S3Store
 from .translation import Target, Untranslatable, translate
 
 if TYPE_CHECKING:
-    from obstore import GetResult, PutMode
+    from obstore import GetOptions, GetResult, PutMode
     from obstore.store import S3Store as Native
 
 log = logging.getLogger("cloudcached")
 
-#: Names that reach S3 unchanged: no empty and no dotted segment, which obstore would normalise or refuse.
-_PLAIN: Final = re.compile(r"(?:(?!\.{1,2}(?:/|$))[\w!*'():,=@%~.+-]+(?:/(?!$)|$))+", re.ASCII)
 _ANSWER: Final = re.compile(r" - Server returned non-2xx status code: (\d{3})[^:]*: ?(.*)", re.DOTALL)
 _CODE: Final = re.compile(r"<Code>([^<]*)</Code>")
 _MESSAGE: Final = re.compile(r"<Message>([^<]*)</Message>")
-_KIND: Final = re.compile(r"HttpError \{\s*kind: (\w+)")
-#: An answer that obstore cannot read, such as metadata in Latin-1; boto3 can.
-_UNREADABLE: Final = re.compile(r"Header|metadata|Invalid last modified|Metadata value", re.IGNORECASE)
-#: Answers from a region that is not the bucket's: boto3 finds the right one.
-_ELSEWHERE: Final = re.compile(r"Received redirect|AuthorizationHeaderMalformed|status code: 30[1278]")
-_STANDARD: Final = (
-    "Content-Type",
-    "Cache-Control",
-    "Content-Disposition",
-    "Content-Encoding",
-    "Content-Language",
-    "Storage-Class",
+_WIRE: Final = re.compile(r"HttpError \{\s*kind: (\w+)")
+#: Our credential provider failed; nothing was sent. boto3 can say why.
+_CREDENTIALS: Final = re.compile("credential provider")
+#: An answer that obstore cannot read, such as one with metadata in Latin-1; boto3 can.
+_UNREADABLE: Final = re.compile(r"Generic S3 error: (Metadata value|Invalid last modified|\S+ Header missing)")
+#: An answer from a region that is not the bucket's; boto3 finds the right one.
+_ELSEWHERE: Final = re.compile(r"Received redirect|<Code>AuthorizationHeaderMalformed|status code: 30[1278]")
+#: What obstore tells beside metadata.
+_HEADERS: Final = frozenset(
+    ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Storage-Class")
 )
 #: Kinds of failure on the wire, as object_store names them.
 WIRE: Final[Mapping[str, type[StoreError]]] = {
@@ -90,10 +86,14 @@ KINDS: Final[Mapping[str, type[StoreError]]] = {
 _home: int | None = None
 
 
+#: Modules that hinder once they are loaded and have done what they are for.
+_SUSPECTS: Final = frozenset(("gevent.monkey", "eventlet.patcher", "moto.core.models"))
+
+
 def _hindrance() -> str | None:
     """Return why obstore must not be called here and now."""
     modules = sys.modules
-    if _home is not None and os.getpid() != _home:
+    if _home is not None and getpid() != _home:
         return "this process was forked from one that had used obstore"
     if "gevent.monkey" in modules and modules["gevent.monkey"].is_module_patched("socket"):
         return "gevent has patched the sockets, which obstore does not use"
@@ -169,24 +169,52 @@ class _Lanes:
         return self._native(self._bucket, **arguments)
 
 
-class _FoundByObstore(Found):
-    __slots__ = ("_end", "_object_key", "_result")
+class _HeadByObstore:
+    """What every ``get`` needs is at hand; the rest takes microseconds that most of them can do without."""
 
-    def __init__(self, result: GetResult, object_key: str, end: float) -> None:
-        self.head = _head(result, object_key)
-        self._result: GetResult | None = result
-        self._object_key = object_key
-        self._end = end
+    __slots__ = ("metadata", "object_key", "result", "size")
+    metadata: dict[str, str]
+    object_key: str
+    result: GetResult
+    size: int
+    date: float | None = None
+
+    @property
+    def etag(self) -> str:
+        return _etag(self.result.meta["e_tag"], "get", self.object_key)
+
+    @property
+    def modified(self) -> float:
+        return self.result.meta["last_modified"].timestamp()
+
+
+class _FoundByObstore(Found):
+    __slots__ = ("end",)
+    head: _HeadByObstore
+    end: float
 
     def read(self) -> Bytes:
-        size = self.head.size
-        result, self._result = self._result, None
-        if not size or result is None:
-            return b""
-        return _read(result, size, self._object_key, self._end)
+        head = self.head
+        try:
+            return _read(head.result, head.size, head.object_key, self.end)
+        except BaseException as exc:
+            error = _failure(exc, "get", head.object_key)
+            if error is exc:
+                raise
+            raise error from exc
 
-    def close(self) -> None:
-        self._result = None
+
+def _head(result: GetResult, object_key: str, size: int) -> _HeadByObstore:
+    # No __init__, here and for what is found: a call is a microsecond.
+    head = _HeadByObstore()
+    head.result = result
+    head.object_key = object_key
+    head.size = size
+    head.metadata = metadata = result.attributes
+    metadata.pop("Content-Type", None)
+    if not metadata.keys().isdisjoint(_HEADERS):
+        head.metadata = {name: value for name, value in metadata.items() if name not in _HEADERS}
+    return head
 
 
 class FastS3Store(Store):
@@ -204,11 +232,15 @@ class FastS3Store(Store):
         """Ask for an object. Raises ``NotFound``. **Cost:** 1 GET."""
         lanes = self._lane(object_key, timeout)
         if lanes is not None:
-            end = time.monotonic() + timeout
+            found = _FoundByObstore()
+            found.end = monotonic() + timeout
             try:
-                return _FoundByObstore(lanes.get(lanes.for_small(timeout), object_key), object_key, end)
+                result = lanes.get(lanes.for_small(timeout), object_key)
+                found.head = _head(result, object_key, result.range[1])
             except BaseException as exc:  # noqa: BLE001 - obstore's panics are no Exception
                 self._failed(exc, "get", object_key, timeout)
+            else:
+                return found
         return self._inner.get(object_key, timeout=timeout)
 
     def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
@@ -216,13 +248,10 @@ class FastS3Store(Store):
         check_range(object_key, start, length)
         lanes = self._lane(object_key, timeout)
         if lanes is not None:
-            end = time.monotonic() + timeout
+            end = monotonic() + timeout
+            options: GetOptions = {"range": (start, start + length), "if_match": etag}
             try:
-                result = lanes.get(
-                    lanes.for_small(timeout),
-                    object_key,
-                    options={"range": (start, start + length), "if_match": etag},
-                )
+                result = lanes.get(lanes.for_small(timeout), object_key, options=options)
                 begin, stop = result.range
                 return _read(result, stop - begin, object_key, end)
             except BaseException as exc:  # noqa: BLE001
@@ -235,7 +264,7 @@ class FastS3Store(Store):
         if lanes is not None:
             try:
                 result = lanes.get(lanes.for_small(timeout), object_key, options={"head": True})
-                return _head(result, object_key)
+                return _head(result, object_key, result.meta["size"])
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "head", object_key, timeout)
         return self._inner.head(object_key, timeout=timeout)
@@ -251,12 +280,12 @@ class FastS3Store(Store):
             if when is ABSENT:
                 mode = "create"
             elif isinstance(when, Matches):
-                mode = {"e_tag": when.etag}
+                mode = {"e_tag": when.etag}  # without quotes: Ceph 16 knows no other form
             size = len(body)
             store = lanes.for_small(timeout) if size <= FREE_BYTES else lanes.for_large(timeout, size)
             try:
                 result = lanes.put(store, object_key, body, attributes=dict(metadata), mode=mode, use_multipart=False)
-                return (result["e_tag"] or "").strip('"')
+                return _etag(result["e_tag"], "put", object_key)
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "put", object_key, timeout)
         return self._inner.put(object_key, body, metadata, when=when, timeout=timeout)
@@ -273,25 +302,39 @@ class FastS3Store(Store):
         """Return one page of the objects under *prefix*. **Cost:** 1 LIST."""
         return self._inner.list(prefix, after=after, timeout=timeout)
 
+    @property
+    def dated(self) -> Store:
+        """The boto3 store: obstore does not show the ``Date`` of an answer."""
+        return self._inner
+
     def close(self) -> None:
         """Give connections back."""
-        if _home == os.getpid():  # a child leaves its parent's alone
+        if _home == getpid():  # a child leaves its parent's alone
             self._lanes = None
         self._inner.close()
 
     def _lane(self, object_key: str, timeout: float) -> _Lanes | None:
         """Return what to call, or ``None`` where boto3 is to answer."""
-        hindrance = self._hindered or _hindrance()
-        if hindrance is None and timeout > 0 and len(object_key) <= 1024 and _PLAIN.fullmatch(object_key):  # noqa: PLR2004
-            lanes = self._lanes
-            if lanes is not None:
-                return lanes
-            hindrance = self._open()
-            if hindrance is None:
-                return self._lanes
-        if hindrance is not None:
-            self._step_aside(hindrance)
-        return None
+        lanes = self._lanes
+        if lanes is None or getpid() != _home or not sys.modules.keys().isdisjoint(_SUSPECTS):
+            hindrance = self._hindered or _hindrance()
+            if hindrance is None and lanes is None:
+                hindrance = self._open()
+                lanes = self._lanes
+            if hindrance is not None:
+                self._step_aside(hindrance)
+                return None
+        plain = (
+            # Neither an empty nor a dotted segment, which obstore normalises or refuses.
+            "//" not in object_key
+            and "/." not in object_key
+            and object_key.isascii()
+            and object_key.isprintable()
+            and object_key[:1] not in ("/", ".", "")
+            and object_key[-1] != "/"
+            and len(object_key) <= OBJECT_KEY_LIMIT_BYTES
+        )
+        return lanes if plain and timeout > 0 else None
 
     def _open(self) -> str | None:
         """Make the lanes; return what hinders."""
@@ -302,10 +345,10 @@ class FastS3Store(Store):
             self._hindered = str(exc)
         except ConfigError:
             raise
-        except Exception as exc:  # noqa: BLE001 - a setting that this version does not know, a file that is not there
-            self._hindered = f"obstore refuses its settings: {exc}"
+        except Exception as exc:  # noqa: BLE001 - no obstore, a setting that this version does not know, a missing file
+            self._hindered = f"obstore cannot be set up: {exc}"
         else:
-            _home = os.getpid()
+            _home = getpid()
         return self._hindered
 
     def _step_aside(self, reason: str) -> None:
@@ -317,62 +360,71 @@ class FastS3Store(Store):
             log.info("%s is asked by boto3: %s", self._config.url, reason)
 
     def _failed(self, exc: BaseException, operation: str, object_key: str, timeout: float) -> None:
-        """Raise our error for what obstore raised, or return where boto3 should be asked."""
-        if isinstance(exc, StoreError):
-            raise exc
-        if not isinstance(exc, Exception):
-            if type(exc).__name__ != "PanicException":
-                raise exc
-            raise made(StoreRefused, operation, object_key, f"obstore gave up: {exc}") from exc
+        """Raise our error for what obstore raised, or return where boto3 should be asked; nothing was written then."""
         text = str(exc)
-        answer = _ANSWER.search(text)
         if _ELSEWHERE.search(text):
-            self._hindered = "the bucket is in another region"
+            self._hindered = "the bucket is in another region than was configured"
+            self._lanes = None
             self._step_aside(self._hindered)
-            return
-        if answer is None:
-            wire = _KIND.search(text)
-            line = text.partition("\n")[0]
-            if wire is None and ("credential provider" in line or (operation != "put" and _UNREADABLE.search(line))):
-                return
-            kind = WIRE.get(wire[1], StoreUnreachable) if wire else KINDS.get(type(exc).__name__, StoreRefused)
-            raise made(kind, operation, object_key, line) from exc
-        status, body = int(answer[1]), answer[2]
-        code = match[1] if (match := _CODE.search(body)) else ""
-        if is_bare_404(status, code) and operation != "put":
-            raise self._inner.missing(operation, object_key, timeout) from exc
-        message = match[1] if (match := _MESSAGE.search(body)) else ""
-        raise from_answer(operation, object_key, status, code, message) from exc
+        elif _CREDENTIALS.search(text) or (operation != "put" and _UNREADABLE.match(text)):
+            log.debug("%s of %s goes to boto3: %s", operation, object_key, text.partition("\n")[0])
+        else:
+            error = _failure(exc, operation, object_key)
+            if isinstance(error, _Bare404):
+                error = self._inner.missing(operation, object_key, timeout)
+            raise error from exc
+
+
+class _Bare404(StoreError):
+    """A 404 that does not say what is missing."""
+
+
+def _failure(exc: BaseException, operation: str, object_key: str) -> BaseException:
+    """Return our error for what obstore raised; what is not of obstore comes back as it is."""
+    if not isinstance(exc, Exception):
+        if type(exc).__name__ != "PanicException":
+            return exc  # KeyboardInterrupt and its like
+        return made(StoreRefused, operation, object_key, f"obstore gave up: {exc}")
+    if isinstance(exc, StoreError):
+        return exc
+    text = str(exc)
+    line = text.partition("\n")[0]
+    answer = _ANSWER.search(text)
+    if answer is None:
+        wire = _WIRE.search(text)
+        kind = WIRE.get(wire[1], StoreUnreachable) if wire else KINDS.get(type(exc).__name__, StoreRefused)
+        return made(kind, operation, object_key, line)
+    status, body = int(answer[1]), answer[2]
+    code = found[1] if (found := _CODE.search(body)) else ""
+    message = found[1] if (found := _MESSAGE.search(body)) else ""
+    if is_bare_404(status, code) and operation != "put":
+        return made(_Bare404, operation, object_key, line)
+    return from_answer(operation, object_key, status, code, message)
+
+
+def _etag(etag: str | None, operation: str, object_key: str) -> str:
+    if not etag:
+        raise made(StoreRefused, operation, object_key, NO_ETAG)
+    return etag.strip('"')
 
 
 def _read(result: GetResult, size: int, object_key: str, end: float) -> bytes:
     """Return a body of *size* bytes, piece by piece: a deadline can only be looked at between pieces."""
+    if not size:
+        return b""
     pieces = result.stream(1)
     try:
         piece = next(pieces)
-        got = len(piece)
-        if got == size:
+        if len(piece) == size:
             return piece
         end += allowance(size)
-        parts = [piece]
+        parts, got = [piece], len(piece)
         while got < size:
-            if time.monotonic() > end:
+            if monotonic() > end:
                 raise made(StoreTimeout, "get", object_key, "the answer was not complete in time")
             piece = next(pieces)
-            got += len(piece)
             parts.append(piece)
+            got += len(piece)
     except StopIteration:
         raise made(StoreUnreachable, "get", object_key, "the answer broke off") from None
     return b"".join(parts)
-
-
-def _head(result: GetResult, object_key: str) -> Head:
-    meta = result.meta
-    metadata = result.attributes
-    for name in _STANDARD:
-        metadata.pop(name, None)
-    etag = meta["e_tag"]
-    if not etag:
-        text = "an answer without an ETag: no S3 store is behind this endpoint"
-        raise made(StoreRefused, "get", object_key, text)
-    return Head(metadata, etag.strip('"'), meta["size"], meta["last_modified"].timestamp())
