@@ -79,7 +79,12 @@ class Client(AsyncTwins):
 
         **Atomicity:** one consistent entry, never a torn or unverified one. **Cost:** 1 GET.
         """
-        value = self._value(key)
+        engine = self._engine
+        try:
+            value = engine.look(engine.place(key), engine.budget()).value
+        except StoreError as error:  # as the decorator of the other verbs does, which this one is too hot for
+            self._silencer.take("get", error)
+            return default
         return default if value is MISSING else value
 
     @verb(False, writes=True)
@@ -391,11 +396,6 @@ class Client(AsyncTwins):
     def _fill(self, key: str, default: Any, time_to_expire: TimeToExpire) -> Any:
         value = default() if callable(default) else default
         return value if self.put(key, value, time_to_expire) else self.get(key, value)
-
-    @verb(MISSING)
-    def _value(self, key: str) -> Any:
-        engine = self._engine
-        return engine.look(engine.place(key), engine.budget()).value
 
     def _outside(self, key: str) -> Outside:
         return self._engine.outside(self._engine.place(key), self._engine.budget())

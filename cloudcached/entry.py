@@ -101,8 +101,7 @@ class Packed:
     nonce: str
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where an entry lives: its key, the object's name, and whether that is a hash."""
 
     key: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import string
 import zlib
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -23,7 +24,8 @@ KEY_LIMIT_BYTES = 16 * 1024
 RESERVED = "_cloudcached"
 
 _SAFE = "!*'():,=@"
-_PLAIN = re.compile(r"[A-Za-z0-9_.!*'():,=@-][A-Za-z0-9_.!*'():,=@~-]*", re.ASCII)
+#: Takes away what needs no escape ("~" may): nothing is left of most keys. Cheaper than a pattern.
+_WITHOUT_PLAIN = str.maketrans("", "", f"{string.ascii_letters}{string.digits}_.-{_SAFE}")
 _HASHED = re.compile(r"~[0-9a-f]{64}")
 #: Stands for the empty key: a lone % is what no escaping produces.
 _EMPTY = "%"
@@ -35,7 +37,7 @@ def escape(key: str) -> str:
     Different keys have different names. "~" leads only hashed names, so a key's own is escaped; names of dots alone
     would be path segments to some clients.
     """
-    if _PLAIN.fullmatch(key) and key.strip("."):
+    if not key.translate(_WITHOUT_PLAIN) and key.strip("."):
         return key
     if not key:
         return _EMPTY

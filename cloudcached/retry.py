@@ -20,18 +20,20 @@ _LONGEST_WAIT = 0.5
 class Budget:
     """The time left of one operation."""
 
-    __slots__ = ("_clock", "_end", "tries")
+    __slots__ = ("_clock", "_end", "_now", "tries")
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
-        self._end = clock.monotonic() + seconds
+        self._now = clock.monotonic
+        self._end = self._now() + seconds
         #: How many failures there were.
         self.tries = 0
 
     @property
     def left(self) -> float:
         """Return the seconds that are left; never negative."""
-        return max(0.0, self._end - self._clock.monotonic())
+        left = self._end - self._now()
+        return left if left > 0 else 0.0
 
     def spend(self, error: CloudCachedError) -> bool:
         """Wait before the next try; return whether there was a wait.
