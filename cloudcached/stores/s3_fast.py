@@ -2,16 +2,13 @@
 
 It steps aside for boto3, call by call, where obstore would hang, block or leave the building: in a process forked from
 one that has used it, under gevent and eventlet, inside moto's ``mock_aws``, and for settings that it cannot take.
-
-What its exceptions are called says little (a missing bucket is ``FileNotFoundError``, a 409 ``AlreadyExistsError``),
-so they are read: the status, the error code and the kind of network failure all stand in their text.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import re
+import os
 import sys
 import threading
 from collections.abc import Iterable, Mapping
@@ -22,21 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._types import Bytes
 from ..config import Config
-from ..errors import (
-    AccessDenied,
-    ConfigError,
-    NotModified,
-    StoreBusy,
-    StoreError,
-    StoreRefused,
-    StoreTimeout,
-    StoreUnreachable,
-)
+from ..errors import ConfigError, StoreError, StoreRefused, StoreTimeout, StoreUnreachable
 from ..sessions import connect_timeout
 from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, Store, When
 from .deadlines import FREE_BYTES, allowance
-from .failures import NO_ETAG, from_answer, is_bare_404, made
+from .failures import NO_ETAG, made
 from .limits import OBJECT_KEY_LIMIT_BYTES, check_metadata, check_range
+from .obstore_errors import Bare404, failure, is_elsewhere, is_unreadable, was_not_sent
 from .s3 import S3Store
 from .translation import Target, Untranslatable, translate
 
@@ -46,48 +35,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cloudcached")
 
-_ANSWER: Final = re.compile(r" - Server returned non-2xx status code: (\d{3})[^:]*: ?(.*)", re.DOTALL)
-_CODE: Final = re.compile(r"<Code>([^<]*)</Code>")
-_MESSAGE: Final = re.compile(r"<Message>([^<]*)</Message>")
-_WIRE: Final = re.compile(r"HttpError \{\s*kind: (\w+)")
-#: Our credential provider failed; nothing was sent. boto3 can say why.
-_CREDENTIALS: Final = re.compile("credential provider")
-#: An answer that obstore cannot read, such as one with metadata in Latin-1; boto3 can.
-_UNREADABLE: Final = re.compile(r"Generic S3 error: (Metadata value|Invalid last modified|\S+ Header missing)")
-#: An answer from a region that is not the bucket's; boto3 finds the right one.
-_ELSEWHERE: Final = re.compile(r"Received redirect|<Code>AuthorizationHeaderMalformed|status code: 30[1278]")
 #: What obstore tells beside metadata.
 _HEADERS: Final = frozenset(
     ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Storage-Class")
 )
-#: Kinds of failure on the wire, as object_store names them.
-WIRE: Final[Mapping[str, type[StoreError]]] = {
-    "Timeout": StoreTimeout,
-    "Connect": StoreUnreachable,
-    "Request": StoreUnreachable,
-    "Interrupted": StoreUnreachable,
-    "Decode": StoreUnreachable,
-    "Unknown": StoreUnreachable,
-}
-#: What is left for an exception whose text says nothing: by the name of its class.
-KINDS: Final[Mapping[str, type[StoreError]]] = {
-    "AlreadyExistsError": StoreBusy,  # only a 412 is an answer
-    "FileNotFoundError": StoreUnreachable,  # as above, a 404
-    "GenericError": StoreUnreachable,
-    "JoinError": StoreUnreachable,
-    "NotFoundError": StoreUnreachable,
-    "NotModifiedError": NotModified,
-    "PermissionDeniedError": AccessDenied,
-    "PreconditionError": StoreBusy,
-    "UnauthenticatedError": AccessDenied,
-}
+#: Modules that hinder once they are loaded and have done what they are for.
+_SUSPECTS: Final = frozenset(("gevent.monkey", "eventlet.patcher", "moto.core.models"))
 
 #: The process in which obstore runs: its threads do not survive a fork, and whoever calls it in a child waits for ever.
 _home: int | None = None
 
 
-#: Modules that hinder once they are loaded and have done what they are for.
-_SUSPECTS: Final = frozenset(("gevent.monkey", "eventlet.patcher", "moto.core.models"))
+def _after_fork() -> None:
+    """Leave alone what somebody else may have used in the parent."""
+    global _home  # noqa: PLW0603 - one set of threads per process
+    if _home is None and "obstore" in sys.modules:
+        _home = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _hindrance() -> str | None:
@@ -198,7 +165,7 @@ class _FoundByObstore(Found):
         try:
             return _read(head.result, head.size, head.object_key, self.end)
         except BaseException as exc:
-            error = _failure(exc, "get", head.object_key)
+            error = failure(exc, "get", head.object_key)
             if error is exc:
                 raise
             raise error from exc
@@ -338,7 +305,7 @@ class FastS3Store(Store):
 
     def _open(self) -> str | None:
         """Make the lanes; return what hinders."""
-        global _home  # noqa: PLW0603 - obstore's threads are one set per process, whatever store uses them
+        global _home  # noqa: PLW0603 - as above
         try:
             self._lanes = _Lanes(self._config, translate(self._config, self._inner.sessions))
         except Untranslatable as exc:
@@ -362,44 +329,17 @@ class FastS3Store(Store):
     def _failed(self, exc: BaseException, operation: str, object_key: str, timeout: float) -> None:
         """Raise our error for what obstore raised, or return where boto3 should be asked; nothing was written then."""
         text = str(exc)
-        if _ELSEWHERE.search(text):
+        if is_elsewhere(text):
             self._hindered = "the bucket is in another region than was configured"
             self._lanes = None
             self._step_aside(self._hindered)
-        elif _CREDENTIALS.search(text) or (operation != "put" and _UNREADABLE.match(text)):
+        elif was_not_sent(text) or (operation != "put" and is_unreadable(text)):
             log.debug("%s of %s goes to boto3: %s", operation, object_key, text.partition("\n")[0])
         else:
-            error = _failure(exc, operation, object_key)
-            if isinstance(error, _Bare404):
+            error = failure(exc, operation, object_key)
+            if isinstance(error, Bare404):
                 error = self._inner.missing(operation, object_key, timeout)
             raise error from exc
-
-
-class _Bare404(StoreError):
-    """A 404 that does not say what is missing."""
-
-
-def _failure(exc: BaseException, operation: str, object_key: str) -> BaseException:
-    """Return our error for what obstore raised; what is not of obstore comes back as it is."""
-    if not isinstance(exc, Exception):
-        if type(exc).__name__ != "PanicException":
-            return exc  # KeyboardInterrupt and its like
-        return made(StoreRefused, operation, object_key, f"obstore gave up: {exc}")
-    if isinstance(exc, StoreError):
-        return exc
-    text = str(exc)
-    line = text.partition("\n")[0]
-    answer = _ANSWER.search(text)
-    if answer is None:
-        wire = _WIRE.search(text)
-        kind = WIRE.get(wire[1], StoreUnreachable) if wire else KINDS.get(type(exc).__name__, StoreRefused)
-        return made(kind, operation, object_key, line)
-    status, body = int(answer[1]), answer[2]
-    code = found[1] if (found := _CODE.search(body)) else ""
-    message = found[1] if (found := _MESSAGE.search(body)) else ""
-    if is_bare_404(status, code) and operation != "put":
-        return made(_Bare404, operation, object_key, line)
-    return from_answer(operation, object_key, status, code, message)
 
 
 def _etag(etag: str | None, operation: str, object_key: str) -> str:
