@@ -94,7 +94,7 @@ class AsyncTwins:
         self_ = cast("Client", self)
         return await run(self_.put_many, mapping, time_to_expire, replace)
 
-    async def adelete_many(self, keys: Iterable[str]) -> None:
+    async def adelete_many(self, keys: Iterable[str]) -> bool:
         """Await ``delete_many`` on the shared pool."""
         self_ = cast("Client", self)
         return await run(self_.delete_many, keys)
@@ -104,7 +104,7 @@ class AsyncTwins:
         self_ = cast("Client", self)
         return await run(lambda: list(self_.keys(prefix)))
 
-    async def aclear(self, prefix: str = "") -> int:
+    async def aclear(self, prefix: str = "") -> int | None:
         """Await ``clear`` on the shared pool."""
         self_ = cast("Client", self)
         return await run(self_.clear, prefix)

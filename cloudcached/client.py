@@ -256,15 +256,16 @@ class Client(AsyncTwins):
         """
         return self._bulk.put_many(mapping, lambda key, value: self.put(key, value, time_to_expire, replace))
 
-    @verb(writes=True)
-    def delete_many(self, keys: Iterable[str]) -> None:
-        """Remove all of *keys*.
+    @verb(False, writes=True)
+    def delete_many(self, keys: Iterable[str]) -> bool:
+        """Remove all of *keys*; return True, and False only where failures are silent.
 
         Raises ``PartialFailure`` with the error of each key that could not be removed.
 
         **Atomicity:** each entry for itself. **Cost:** 1 DeleteObjects per 1,000 keys, in parallel.
         """
         self._bulk.delete_many(keys)
+        return True
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Yield the keys that begin with *prefix*, in no order; the listing goes on as they are consumed.
@@ -279,12 +280,12 @@ class Client(AsyncTwins):
         except StoreError as error:
             self._silencer.take("keys", error)
 
-    @verb(0, writes=True, partial=lambda failure: failure.results["removed"])
-    def clear(self, prefix: str = "") -> int:
+    @verb(writes=True)
+    def clear(self, prefix: str = "") -> int | None:
         """Remove every entry whose key begins with *prefix*; return how many there were, expired ones included.
 
         Locks, other caches of the bucket and foreign objects stay. Raises ``PartialFailure`` when some could not be
-        removed.
+        removed; ``None`` where failures are silent.
 
         **Atomicity:** removes what was there when it began; entries written meanwhile may stay or go. **Cost:** 1
         LIST and 1 DeleteObjects per 1,000 entries, over 16 name prefixes in parallel when there is more than a page.

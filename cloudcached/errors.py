@@ -10,7 +10,7 @@
     |-- EntryRefused             bytes in the bucket that are not a valid entry; a miss for every verb
     |-- ReadOnlyError            a write on a read-only client
     |-- OutcomeUnknown           a write whose answer was lost, and that cannot be decided afterwards
-    |-- PartialFailure           a bulk call in which some keys failed; carries results and failures
+    |-- PartialFailure           (RuntimeError) a bulk call in which some keys failed; carries results and failures
     |-- LockError                a lock not obtained in time, lost or not owned
     `-- StoreError               what went wrong between us and the bucket
         |-- NotFound             (KeyError)     no object of that name: an answer
@@ -19,6 +19,7 @@
         |-- BucketMissing                       no such bucket; never a miss
         |-- AccessDenied         (PermissionError)  credentials missing, wrong, expired or not allowed
         |-- StoreRefused                        any other refusal of the request; repeating it is useless
+        |   `-- ConditionsIgnored               the store does not do conditional writes; nothing was written
         |-- StoreBusy            retryable      409, 429, 5xx: asked again inside the time budget
         |-- StoreUnreachable     (ConnectionError)  retryable: no connection, or one that broke
         |   `-- CircuitOpen                     not asked, since it could not be reached a moment ago
@@ -39,6 +40,7 @@ __all__ = [
     "BucketMissing",
     "CircuitOpen",
     "CloudCachedError",
+    "ConditionsIgnored",
     "ConfigError",
     "EntryRefused",
     "KeyMissing",
@@ -114,7 +116,7 @@ class OutcomeUnknown(CloudCachedError):
     """
 
 
-class PartialFailure(CloudCachedError):
+class PartialFailure(CloudCachedError, RuntimeError):
     """Some keys of a bulk call failed; the others were done."""
 
     def __init__(self, operation: str, results: Mapping[str, Any], failures: Mapping[str, CloudCachedError]) -> None:
@@ -170,6 +172,14 @@ class AccessDenied(StoreError, PermissionError):
 
 class StoreRefused(StoreError):
     """The store refuses the request itself; sending it again would not help."""
+
+
+class ConditionsIgnored(StoreRefused):
+    """The store ignores or refuses the conditions of writes, which all coordination of several callers rests on.
+
+    Nothing was written. ``cloudcached doctor URL`` shows what the store does; the option
+    ``conditional_writes="best_effort"`` lets such writes race.
+    """
 
 
 class StoreBusy(StoreError):

@@ -91,6 +91,7 @@ _HARMLESS = frozenset(
         ("datetime", "timedelta"),
         ("datetime", "timezone"),
         ("decimal", "Decimal"),
+        ("django.utils.safestring", "SafeString"),
         ("uuid", "UUID"),
     }
 )

@@ -21,8 +21,12 @@ def given_options(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def client_options(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the core's options with Django's default: signed by ``SECRET_KEY``, its fallbacks verify."""
-    options = given_options(params)
+    """Return the core's options with Django's defaults.
+
+    Signed by ``SECRET_KEY``, its fallbacks verify; silent in an outage: a site serves its pages without a cache rather
+    than not at all.
+    """
+    options = {"fail_silently": True, **given_options(params)}
     if "signing_key" not in options:
         # An empty fallback, such as an unset environment variable gives, would verify what anyone has signed.
         options["signing_key"] = [key for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS) if key]

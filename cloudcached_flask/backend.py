@@ -30,9 +30,9 @@ class S3Cache(BaseCache):
     options: those of ``cloudcached.Client``. Without ``signing_key`` a cache that Flask-Caching made signs with the
     app's ``SECRET_KEY``, and one made by hand does not sign.
 
-    No I/O is done before the first call. A call that fails raises an error of ``cloudcached``; with the options
-    ``fail_silently`` and ``read_only="drop"`` it answers instead as cachelib does for backend errors. Raises
-    ``ConfigError`` for a wrong URL, option or timeout.
+    No I/O is done before the first call. Where the store cannot be asked, a call answers as cachelib does for backend
+    errors; with the option ``fail_silently=False`` it raises an error of ``cloudcached``. Raises ``ConfigError`` for a
+    wrong URL, option or timeout.
     """
 
     def __init__(
@@ -50,7 +50,8 @@ class S3Cache(BaseCache):
         self.key_prefix = key_prefix
         Client(url, **options)  # checks both; the real one needs a SECRET_KEY that may not be set yet
         self._url = url
-        self._options = options
+        # A site serves its pages without a cache rather than not at all.
+        self._options = {"fail_silently": True, **options}
         self._app: Flask | None = None
         self._client: Client | None = None
 
@@ -171,14 +172,13 @@ class S3Cache(BaseCache):
         """
         names = [self._name(key) for key in keys]
         try:
-            self.client.delete_many(names)
+            return list(keys) if self.client.delete_many(names) else []
         except PartialFailure as failure:
             failed = [key for key, name in zip(keys, names, strict=True) if name in failure.failures]
             if not self.ignore_delete_many_errors:
                 raise RuntimeError(f"Failed to delete keys: {failed}") from failure
             _log.error("%s", failure)
             return [key for key in keys if key not in failed]
-        return list(keys)
 
     def has(self, key: str) -> bool:
         """Tell whether there is a live entry, by its metadata alone: ``get`` may still refuse it.
@@ -188,12 +188,11 @@ class S3Cache(BaseCache):
         return self.client.has(self._name(key))
 
     def clear(self) -> bool:
-        """Remove every entry whose key begins with the ``key_prefix``.
+        """Remove every entry whose key begins with the ``key_prefix``, and tell whether that was done.
 
         **Atomicity:** what is stored meanwhile may stay. **Cost:** 1 LIST and 1 DeleteObjects per 1,000 entries.
         """
-        self.client.clear(prefix=self._name(""))
-        return True
+        return self.client.clear(prefix=self._name("")) is not None
 
     def inc(self, key: str, delta: int = 1) -> int | None:
         """Add *delta* to *key* and return the sum; a missing one starts at 0, with the default timeout.
