@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +21,9 @@ PICKLE = "pickle"
 
 #: Fixed, so that every supported Python reads what any other wrote.
 _PICKLE_PROTOCOL = 5
-#: Python refuses decimal text of over 4,300 digits (some 14,280 bits); hexadecimal has no limit.
-_DECIMAL_LIMIT_BITS = 14_000
+#: Python refuses decimal text of over 4,300 digits, and may be told to from 640 (2,126 bits) on; hexadecimal has no
+#: limit.
+_DECIMAL_LIMIT_BITS = 2_100
 
 
 def _encode_int(value: int) -> bytes:
@@ -78,7 +80,8 @@ _DECODERS: dict[str, _Decoder] = {tag: decode for tag, _, decode in _BASE.values
 #: What may be loaded from bytes that nobody signed; lists, dicts, tuples, sets and bytearrays need no name.
 #: A pickle may call what it names and set attributes on it, so classes written in Python (``Counter``, ``Fraction``,
 #: ``IPv4Address``), which can be changed for the whole process, are not here (``UUID`` defends itself by its
-#: ``__setstate__``), nor is ``range``, which fills the memory from a dozen bytes once it is handed to ``deque``.
+#: ``__setstate__``, ``SafeString`` is taken from pickles that set no attribute), nor is ``range``, which fills the
+#: memory from a dozen bytes once it is handed to ``deque``.
 _HARMLESS = frozenset(
     {
         ("builtins", "complex"),
@@ -102,10 +105,17 @@ class _NotHarmless(pickle.UnpicklingError):
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
+    def __init__(self, data: Bytes) -> None:
+        super().__init__(io.BytesIO(data))
+        self._data = data
+
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _HARMLESS:
+        if (module, name) not in _HARMLESS or (name == "SafeString" and self._sets_attributes()):
             raise _NotHarmless(f"{module}.{name}")
         return super().find_class(module, name)
+
+    def _sets_attributes(self) -> bool:
+        return any(opcode.name == "BUILD" for opcode, _, _ in pickletools.genops(bytes(self._data)))
 
 
 def encode(value: Any, *, trusted: bool) -> tuple[str, bytes]:
@@ -125,7 +135,7 @@ def encode(value: Any, *, trusted: bool) -> tuple[str, bytes]:
         raise ValueRejected(f"a {type(value).__qualname__} cannot be pickled: {error}") from error
     if not trusted:
         try:
-            _RestrictedUnpickler(io.BytesIO(data)).load()
+            _RestrictedUnpickler(data).load()
         except _NotHarmless as error:
             raise ValueRejected(
                 f"a {type(value).__qualname__} holds a {error}, which is not loaded from unsigned entries, since"
@@ -151,7 +161,7 @@ def decode(tag: str, data: Bytes, *, trusted: bool) -> Any:
             return decoder(bytes(data))
         if trusted:
             return pickle.loads(data)  # noqa: S301 - verified above
-        return _RestrictedUnpickler(io.BytesIO(data)).load()
+        return _RestrictedUnpickler(data).load()
     except _NotHarmless as error:
         raise EntryRefused("unsigned", f"an unsigned pickle names {error}") from error
     except Exception as error:  # constructors of any class run here; a renamed one is a miss, not an outage
