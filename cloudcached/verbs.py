@@ -67,10 +67,15 @@ class Silencer:
         raise ReadOnlyError(f"{verb} would write, and this client is read-only")
 
     def take(self, verb: str, error: CloudCachedError) -> None:
-        """Log and count *error* where failures are silent; raise it again where they are not."""
-        if not self._silent:
+        """Log and count *error* where failures are silent; raise it again where they are not.
+
+        What only the caller can mend, such as a value that cannot be stored among many, is always raised.
+        """
+        causes = list(error.failures.values()) if isinstance(error, PartialFailure) else [error]
+        if not self._silent or not all(isinstance(cause, (StoreError, OutcomeUnknown)) for cause in causes):
             raise error
         self._counters.add(f"silenced.{type(error).__name__}")
+        error = next(iter(causes))
         if isinstance(error, _OUTAGE):
             return
         now = self._clock.monotonic()

@@ -41,7 +41,7 @@ def test_pages_are_served(url: str, silent: bool) -> None:
 
 
 def test_the_calls_raise(url: str) -> None:
-    cache = S3Cache(url, timeout=0.2)
+    cache = S3Cache(url, timeout=0.2, fail_silently=False)
     with pytest.raises(StoreUnreachable):
         cache.get("key")
     with pytest.raises(StoreUnreachable):
@@ -56,7 +56,7 @@ def test_the_calls_raise(url: str) -> None:
 
 
 def test_the_calls_answer_as_an_empty_cache_would(url: str) -> None:
-    cache = S3Cache(url, timeout=0.2, fail_silently=True)
+    cache = S3Cache(url, timeout=0.2)
     assert cache.get("key") is None
     assert cache.get_many("key", "other") == [None, None]
     assert cache.get_dict("key") == {"key": None}
@@ -66,3 +66,5 @@ def test_the_calls_answer_as_an_empty_cache_would(url: str) -> None:
     assert cache.set_many({"key": 1}) == []
     assert cache.delete("key") is False
     assert cache.inc("key") is cache.dec("key") is None
+    assert cache.delete_many("key", "other") == []
+    assert cache.clear() is False

@@ -40,7 +40,7 @@ def test_the_settings_of_flask_caching() -> None:
     assert backend.key_prefix == "site:"
     assert backend.default_timeout == 60
     assert backend.ignore_delete_many_errors is True
-    options = {"timeout": 2.5, "compress_min_bytes": None, "signing_key": "secret"}
+    options = {"fail_silently": True, "timeout": 2.5, "compress_min_bytes": None, "signing_key": "secret"}
     assert backend.client is Client.shared("memory://settings", **options)
 
 
