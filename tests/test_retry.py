@@ -1,0 +1,116 @@
+"""The time budget: one repetition at once, then random waits, and never past the end."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from fake_clock import FakeClock
+
+from cloudcached import StoreBusy
+from cloudcached.retry import Budget
+
+BUSY = StoreBusy("busy")
+
+
+class Waits(FakeClock):
+    """A clock that remembers how long it slept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        super().sleep(seconds)
+
+
+@pytest.fixture
+def clock() -> Waits:
+    return Waits()
+
+
+def spend_all(budget: Budget) -> int:
+    """Spend until the error comes, and return how many repetitions there were."""
+    for count in itertools.count():
+        try:
+            budget.spend(BUSY)
+        except StoreBusy:
+            return count
+    raise AssertionError
+
+
+def test_what_is_left_falls_to_zero_and_not_below(clock):
+    budget = Budget(clock, 5)
+    assert budget.left == 5
+    clock.advance(3)
+    assert budget.left == 2
+    clock.advance(3)
+    assert budget.left == 0
+
+
+def test_the_first_repetition_comes_at_once(clock):
+    budget = Budget(clock, 5)
+    budget.spend(BUSY)
+    assert clock.waits == []
+    assert (budget.tries, budget.left) == (1, 5)
+
+
+def test_later_repetitions_wait_under_a_bound_that_doubles(clock, monkeypatch):
+    bounds = []
+
+    def longest(low: float, high: float) -> float:
+        assert low == 0
+        bounds.append(high)
+        return high
+
+    monkeypatch.setattr("random.uniform", longest)
+    spend_all(Budget(clock, 5))
+    assert bounds[:8] == [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5]
+    assert set(bounds[8:]) == {0.5}
+    assert clock.waits == bounds[: len(clock.waits)]
+
+
+def test_waits_are_spread_over_the_whole_range(clock):
+    """Workers that lost one race must not meet again in the next."""
+    firsts = []
+    for _ in range(200):
+        budget = Budget(clock, 5)
+        budget.spend(BUSY)
+        budget.spend(BUSY)
+        firsts.append(clock.waits[-1])
+    assert min(firsts) < 0.002
+    assert max(firsts) > 0.008
+    assert len(set(firsts)) > 190
+
+
+def test_the_error_comes_when_the_wait_would_end_too_late(clock):
+    assert spend_all(Budget(clock, 5)) > 10
+    assert clock.monotonic() < 5
+    assert sum(clock.waits) == pytest.approx(clock.monotonic())
+
+
+def test_a_budget_that_is_over_allows_no_repetition(clock):
+    budget = Budget(clock, 5)
+    clock.advance(5)
+    with pytest.raises(StoreBusy) as caught:
+        budget.spend(BUSY)
+    assert caught.value is BUSY
+    assert clock.waits == []
+
+
+def test_no_time_is_lost_to_a_wait_that_would_be_in_vain(clock, monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    budget = Budget(clock, 0.005)
+    budget.spend(BUSY)
+    with pytest.raises(StoreBusy):
+        budget.spend(BUSY)
+    assert clock.waits == []
+
+
+def test_thousands_of_failures_do_not_overflow(clock, monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda low, high: high / 1e6)
+    budget = Budget(clock, 5)
+    for _ in range(3_000):
+        budget.spend(BUSY)
+    assert max(clock.waits) <= 0.5
