@@ -27,6 +27,7 @@ S3_SETTINGS: Final = (
 #: boto3's own names for server-side encryption.
 SSE_SETTINGS: Final = ("SSEKMSKeyId", "ServerSideEncryption")
 TRANSPORTS: Final = ("auto", "boto3", "obstore")
+CONDITIONAL_WRITES: Final = ("auto", "trust", "probe", "best_effort")
 READ_ONLY: Final = ("drop", "refuse")
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,253}[a-z0-9]|arn:[^/]+(/[^/]+)*|[A-Za-z0-9._-]{3,255}")
@@ -62,6 +63,8 @@ class Config:
     fail_silently: bool = False
     #: Server-side encryption of what is written, in boto3's names, as sorted pairs.
     sse: tuple[tuple[str, str], ...] = ()
+    #: Whether the store's conditional writes are believed: see ``stores.conditions``.
+    conditional_writes: str = "auto"
     #: Settings for boto3, as sorted pairs.
     s3: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
@@ -151,8 +154,16 @@ def _check_bytes_or_none(name: str, value: object) -> int | None:
 
 
 def _check_transport(name: str, value: object) -> str:
-    if value not in TRANSPORTS:
-        raise ConfigError(f"{name} is one of {', '.join(TRANSPORTS)}, not {value!r}")
+    return _one_of(name, value, TRANSPORTS)
+
+
+def _check_conditional_writes(name: str, value: object) -> str:
+    return _one_of(name, value, CONDITIONAL_WRITES)
+
+
+def _one_of(name: str, value: object, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ConfigError(f"{name} is one of {', '.join(known)}, not {value!r}")
     return str(value)
 
 
@@ -206,6 +217,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "read_only": _check_read_only,
     "fail_silently": _check_flag,
     "sse": _check_sse,
+    "conditional_writes": _check_conditional_writes,
     "s3": _check_s3,
 }
 

@@ -1,0 +1,185 @@
+"""Conditional writes on stores that may not do them.
+
+Some S3 servers ignore ``If-Match`` and ``If-None-Match``: they answer 200 and overwrite, and every caller of an
+``add`` hears that it has won. Whether to believe a store is the option ``conditional_writes``:
+
+=============== =======================================================================================================
+``trust``       conditions are sent and believed
+``probe``       the first conditional write of a process is preceded by one that must fail; if it does not, this one
+                and all later ones raise ``ConditionsIgnored``
+``auto``        ``probe``, but ``trust`` for AWS's own endpoints and for loopback, where development servers are
+``best_effort`` conditions are checked by a HEAD before an unconditional write: callers at the same time may all win
+=============== =======================================================================================================
+
+A store that answers a condition with 501 or 400 raises ``ConditionsIgnored`` too.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from .._types import Bytes
+from ..config import Config
+from ..errors import ConditionsIgnored, NotFound, PreconditionFailed, StoreError, StoreRefused, StoreTimeout
+from ..forks import PerProcess
+from ..keys import Names
+from ..sessions import Sessions
+from .base import ABSENT, ALWAYS, Matches, Store, When
+from .failures import made
+from .translation import Untranslatable, translate
+
+S = TypeVar("S", bound=Store)
+
+log = logging.getLogger("cloudcached")
+
+#: An ETag that no object of a probe can have.
+IMPOSSIBLE: Final = Matches("0" * 32)
+#: How stores refuse a header that they do not know; a 400 for other reasons has a code of its own.
+_REFUSALS: Final = frozenset(("400", "501", "BadRequest", "InvalidArgument", "InvalidRequest", "NotImplemented"))
+_AWS: Final = (".amazonaws.com", ".amazonaws.com.cn")
+
+
+class _Knowledge:
+    """What a process knows of the conditional writes of one bucket."""
+
+    def __init__(self, fault: str | None = None) -> None:
+        #: Held by whoever finds it out.
+        self.lock = threading.Lock()
+        #: What is wrong with them, "" for nothing; ``None``: not asked yet.
+        self.fault = fault
+
+
+_TRUSTED: Final = _Knowledge("")
+#: By endpoint and bucket: all clients of a process share one probe.
+_known: PerProcess[dict[tuple[str, str], _Knowledge]] = PerProcess(dict)
+_known()  # now, so that no two threads make one each
+
+
+def guarded(store: S, config: Config, sessions: Sessions) -> S:
+    """Let *store* do its conditional writes as ``conditional_writes`` says, and return it. Does no I/O.
+
+    Only its ``put`` is replaced: whatever reads goes to the store itself, and pays nothing for this.
+    """
+    store.put = _Guard(store, config, sessions).put  # type: ignore[method-assign]
+    return store
+
+
+def endpoint_of(config: Config, sessions: Sessions) -> str:
+    """Return the URL that requests go to. Raises ``ConfigError`` where boto3 refuses its settings."""
+    try:
+        return str(translate(config, sessions).config["endpoint"])  # often without loading boto3
+    except Untranslatable:
+        return sessions.connection().client.meta.endpoint_url
+
+
+def is_trusted(mode: str, endpoint: str) -> bool:
+    """Tell whether conditional writes at *endpoint* are believed without a probe."""
+    if mode != "auto":
+        return mode == "trust"
+    host = urlsplit(endpoint).hostname or ""
+    if host.endswith(_AWS) or f".{host}".endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Guard:
+    """Stands before the ``put`` of one store."""
+
+    def __init__(self, store: Store, config: Config, sessions: Sessions) -> None:
+        self._store = store
+        self._put = store.put
+        self._config = config
+        self._sessions = sessions
+        self._knowledge = PerProcess(self._find_knowledge)
+
+    def put(
+        self, object_key: str, body: Bytes, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+    ) -> str:
+        """Write an object and return its ETag.
+
+        Raises ``ConditionsIgnored`` where the store does not do conditional writes. **Atomicity:** the store's; with
+        ``best_effort`` none. **Cost:** 1 PUT; once per process and bucket + 1 PUT where the store is probed; with
+        ``best_effort`` + 1 HEAD for each conditional write.
+        """
+        if when is ALWAYS:
+            return self._put(object_key, body, metadata, timeout=timeout)
+        end = time.monotonic() + timeout
+        if self._config.conditional_writes == "best_effort":
+            self._check(object_key, when, timeout)
+            return self._put(object_key, body, metadata, timeout=end - time.monotonic())
+        fault = self._fault(object_key, timeout)
+        if fault:
+            raise self._ignored(object_key, fault)
+        try:
+            return self._put(object_key, body, metadata, when=when, timeout=end - time.monotonic())
+        except StoreRefused as error:
+            if error.code not in _REFUSALS:
+                raise
+            raise self._ignored(object_key, _refused(error)) from error
+
+    def _check(self, object_key: str, when: When, timeout: float) -> None:
+        """Raise ``PreconditionFailed`` unless *when* holds now."""
+        try:
+            holds = when == Matches(self._store.head(object_key, timeout=timeout).etag)
+        except NotFound:
+            holds = when is ABSENT
+        if not holds:
+            raise made(PreconditionFailed, "put", object_key, "the condition does not hold")
+
+    def _find_knowledge(self) -> _Knowledge:
+        endpoint = endpoint_of(self._config, self._sessions)
+        if is_trusted(self._config.conditional_writes, endpoint):
+            return _TRUSTED
+        return _known().setdefault((endpoint, self._config.bucket), _Knowledge())
+
+    def _fault(self, object_key: str, timeout: float) -> str:
+        """Return what is wrong with the store's conditional writes, "" for nothing."""
+        knowledge = self._knowledge()
+        if knowledge.fault is None:
+            if not knowledge.lock.acquire(timeout=timeout):
+                raise made(StoreTimeout, "put", object_key, "waited for the probe of the store's conditional writes")
+            try:
+                if knowledge.fault is None:
+                    knowledge.fault = self._probe(timeout)
+            finally:
+                knowledge.lock.release()
+        return knowledge.fault
+
+    def _probe(self, timeout: float) -> str:
+        """Send a conditional write that must fail, and return what is wrong. Cost: 1 PUT; if it was done, + 1 DELETE."""
+        name = Names(self._config.prefix).reserved("conditions", secrets.token_hex(8))
+        try:
+            self._put(name, b"probe", {}, when=IMPOSSIBLE, timeout=timeout)
+        except PreconditionFailed:
+            return ""
+        except StoreRefused as error:
+            if error.code not in _REFUSALS:
+                raise
+            return _refused(error)
+        try:
+            self._store.delete(name, timeout=timeout)
+        except StoreError as error:
+            log.warning("the object of a probe was not removed: %s", error)
+        return "the store ignores the conditions of writes"
+
+    def _ignored(self, object_key: str, text: str) -> StoreError:
+        advice = (
+            "add, update, touch, incr, cas and lock would race silently and are refused;"
+            f" `cloudcached doctor {self._config.url}` shows what the store does, and the option"
+            ' conditional_writes="best_effort" lets them race'
+        )
+        return made(ConditionsIgnored, "put", object_key, f"{text}: {advice}")
+
+
+def _refused(error: StoreRefused) -> str:
+    return f"the store refuses the conditions of writes ({error.code})"
