@@ -26,7 +26,8 @@ _CODES: Final[Mapping[str, type[StoreError]]] = {
     "NoSuchBucket": BucketMissing,
     "NoSuchKey": NotFound,
     "NoSuchVersion": NotFound,
-    # 400 on AWS, some of them 403 elsewhere
+    # mostly 400 or 403; in the answer to DeleteObjects a code comes without a status
+    "AccessDenied": AccessDenied,
     "AuthorizationHeaderMalformed": AccessDenied,
     "ExpiredToken": AccessDenied,
     "InvalidAccessKeyId": AccessDenied,
@@ -37,9 +38,10 @@ _CODES: Final[Mapping[str, type[StoreError]]] = {
     "IncompleteBody": StoreUnreachable,
     "XAmzContentSHA256Mismatch": StoreUnreachable,
     "RequestTimeout": StoreTimeout,
-    "SlowDown": StoreBusy,
     "InternalError": StoreBusy,
+    "OperationAborted": StoreBusy,
     "ServiceUnavailable": StoreBusy,
+    "SlowDown": StoreBusy,
     "NotImplemented": StoreRefused,
 }
 _STATUSES: Final[Mapping[int, type[StoreError]]] = {
@@ -82,4 +84,6 @@ def from_answer(operation: str, object_key: str, status: int, code: str, text: s
 
 def made(kind: type[StoreError], operation: str, object_key: str, text: str, code: str = "") -> StoreError:
     """Return an error of *kind* with its context."""
-    return kind(f"{operation} {object_key}: {text}", operation=operation, object_key=object_key, code=code)
+    return kind(
+        f"{operation} {object_key}".rstrip() + f": {text}", operation=operation, object_key=object_key, code=code
+    )

@@ -20,12 +20,13 @@ from ..errors import (
     StoreTimeout,
     StoreUnreachable,
 )
-from .failures import from_answer, is_bare_404, made
+from .failures import NO_ETAG, from_answer, is_bare_404, made
 
 _ANSWER: Final = re.compile(r" - Server returned non-2xx status code: (\d{3})[^:]*: ?(.*)", re.DOTALL)
 _CODE: Final = re.compile(r"<Code>([^<]*)</Code>")
 _MESSAGE: Final = re.compile(r"<Message>([^<]*)</Message>")
 _WIRE: Final = re.compile(r"HttpError \{\s*kind: (\w+)")
+_CAUSE: Final = re.compile(r"(?:message|error): \"([^\"]*)\"")
 #: Our credential provider failed; nothing was sent. boto3 can say why.
 _NOT_SENT: Final = re.compile(r".* for path External AWS credential provider")
 #: An answer that obstore cannot read, such as one with metadata in Latin-1; boto3 can.
@@ -49,12 +50,15 @@ KINDS: Final[Mapping[str, type[StoreError]]] = {
     "AlreadyExistsError": StoreBusy,  # only a 412 is an answer
     "FileNotFoundError": StoreUnreachable,  # as above, a 404
     "GenericError": StoreUnreachable,
+    "InvalidPathError": StoreRefused,
     "JoinError": StoreUnreachable,
     "NotFoundError": StoreUnreachable,
     "NotModifiedError": NotModified,
+    "NotSupportedError": StoreRefused,
     "PermissionDeniedError": AccessDenied,
     "PreconditionError": StoreBusy,
     "UnauthenticatedError": AccessDenied,
+    "UnknownConfigurationKeyError": StoreRefused,
 }
 
 
@@ -89,9 +93,14 @@ def failure(exc: BaseException, operation: str, object_key: str) -> BaseExceptio
     line = text.partition("\n")[0]
     answer = _ANSWER.search(text)
     if answer is None:
+        line = line.removeprefix("Generic S3 error: ")
         wire = _WIRE.search(text)
-        kind = WIRE.get(wire[1], StoreUnreachable) if wire else KINDS.get(type(exc).__name__, StoreRefused)
-        return made(kind, operation, object_key, line)
+        if wire is None and "ETag Header missing" in line:
+            return made(StoreRefused, operation, object_key, NO_ETAG)
+        if wire is None:
+            return made(KINDS.get(type(exc).__name__, StoreRefused), operation, object_key, line)
+        cause = f": {found[1]}" if (found := _CAUSE.search(text)) else ""
+        return made(WIRE.get(wire[1], StoreUnreachable), operation, object_key, f"{line} ({wire[1]}{cause})")
     status, body = int(answer[1]), answer[2]
     code = found[1] if (found := _CODE.search(body)) else ""
     message = found[1] if (found := _MESSAGE.search(body)) else ""

@@ -94,6 +94,7 @@ class S3Store(Store):
             arguments["IfNoneMatch"] = "*"
         elif isinstance(when, Matches):
             arguments["IfMatch"] = when.etag  # without quotes: Ceph 16 knows no other form
+        self.sessions.connection()  # making the first one must not take from the time of sending
         deadline = Deadline(timeout)
         deadline.extend(len(body))
         arguments["Body"] = bytes(body) if len(body) <= _PIECEWISE else Upload(body, deadline)
@@ -223,15 +224,25 @@ def kind_of(exc: BaseException) -> type[StoreError]:
     return StoreRefused
 
 
-#: By the name of the class, the nearest ancestor counts; everything else of botocore's refuses the request itself.
+#: By the name of the class, the nearest ancestor counts; all other exceptions of botocore refuse the request itself.
 KINDS: Mapping[str, type[StoreError]] = {
-    "HTTPClientError": StoreUnreachable,
+    # the wire
+    "ChecksumError": StoreUnreachable,
     "ConnectionError": StoreUnreachable,
-    "ReadTimeoutError": StoreTimeout,
-    "ConnectTimeoutError": StoreUnreachable,
+    "FlexibleChecksumError": StoreUnreachable,
+    "HTTPClientError": StoreUnreachable,
     "IncompleteReadError": StoreUnreachable,
     "OSError": StoreUnreachable,
+    "ReadTimeoutError": StoreTimeout,
+    # no credentials to sign with
+    "CredentialRetrievalError": AccessDenied,
+    "LoginError": AccessDenied,
+    "MetadataRetrievalError": AccessDenied,
+    "NoAuthTokenError": AccessDenied,
     "NoCredentialsError": AccessDenied,
     "PartialCredentialsError": AccessDenied,
-    "CredentialRetrievalError": AccessDenied,
+    "RefreshWithMFAUnsupportedError": AccessDenied,
+    "SSOError": AccessDenied,
+    "TokenRetrievalError": AccessDenied,
+    "UnknownCredentialError": AccessDenied,
 }

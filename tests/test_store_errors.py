@@ -1,0 +1,468 @@
+"""Every foreign error, by both transports, becomes the error of ours that it means."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import botocore.exceptions
+import pytest
+from scripted_server import (
+    ScriptedServer,
+    answer,
+    by_client,
+    error,
+    half,
+    hang_up,
+    in_turn,
+    nonsense,
+    refusing,
+    reset,
+    silence,
+    stall,
+    trickle,
+)
+
+from cloudcached import (
+    AccessDenied,
+    BucketMissing,
+    ConfigError,
+    NotFound,
+    PreconditionFailed,
+    StoreBusy,
+    StoreError,
+    StoreRefused,
+    StoreTimeout,
+    StoreUnreachable,
+)
+from cloudcached.config import Config
+from cloudcached.stores.base import ABSENT, ALWAYS, Matches, Store
+from cloudcached.stores.obstore_errors import KINDS as OBSTORE_KINDS
+from cloudcached.stores.obstore_errors import failure
+from cloudcached.stores.s3 import KINDS as BOTO3_KINDS
+from cloudcached.stores.s3 import S3Store
+from cloudcached.stores.s3_fast import FastS3Store
+
+KEY = "prefix/ab/key"
+TIMEOUT = 0.4
+ETAG = "0123456789abcdef0123456789abcdef"
+
+OPERATIONS: dict[str, Callable[[Store], Any]] = {
+    "get": lambda store: store.get(KEY, timeout=TIMEOUT).read(),
+    "range": lambda store: store.get_range(KEY, 0, 100, etag=ETAG, timeout=TIMEOUT),
+    "head": lambda store: store.head(KEY, timeout=TIMEOUT),
+    "put": lambda store: store.put(KEY, b"x", {"cc-a": "1"}, when=ALWAYS, timeout=TIMEOUT),
+    "put absent": lambda store: store.put(KEY, b"x", {"cc-a": "1"}, when=ABSENT, timeout=TIMEOUT),
+    "put matches": lambda store: store.put(KEY, b"x", {"cc-a": "1"}, when=Matches(ETAG), timeout=TIMEOUT),
+    "delete": lambda store: store.delete(KEY, timeout=TIMEOUT),
+    "delete_many": lambda store: store.delete_many([KEY], timeout=TIMEOUT),
+    "list": lambda store: store.list("prefix/", timeout=TIMEOUT),
+}
+READING = ("get", "range")
+PUTS = ("put", "put absent", "put matches")
+
+ANSWERS = [
+    (400, "ExpiredToken", AccessDenied),
+    (400, "InvalidToken", AccessDenied),
+    (400, "TokenRefreshRequired", AccessDenied),
+    (401, "Unauthorized", AccessDenied),
+    (403, "AccessDenied", AccessDenied),
+    (403, "InvalidAccessKeyId", AccessDenied),
+    (403, "RequestTimeTooSkewed", AccessDenied),
+    (403, "SignatureDoesNotMatch", AccessDenied),
+    (404, "NoSuchBucket", BucketMissing),
+    (400, "BadDigest", StoreUnreachable),
+    (400, "IncompleteBody", StoreUnreachable),
+    (400, "XAmzContentSHA256Mismatch", StoreUnreachable),
+    (400, "RequestTimeout", StoreTimeout),
+    (408, "RequestTimeout", StoreTimeout),
+    (409, "ConditionalRequestConflict", StoreBusy),
+    (409, "OperationAborted", StoreBusy),
+    (429, "TooManyRequests", StoreBusy),
+    (500, "InternalError", StoreBusy),
+    (502, "", StoreBusy),
+    (503, "SlowDown", StoreBusy),
+    (503, "ServiceUnavailable", StoreBusy),
+    (504, "", StoreBusy),
+    (400, "InvalidRequest", StoreRefused),
+    (400, "KeyTooLongError", StoreRefused),
+    (405, "MethodNotAllowed", StoreRefused),
+    (416, "InvalidRange", StoreRefused),
+    (501, "NotImplemented", StoreRefused),
+    (412, "PreconditionFailed", PreconditionFailed),
+]
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["boto3", "obstore"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def store_at(endpoint: str, transport: str) -> Store:
+    settings = {
+        "endpoint_url": endpoint,
+        "region_name": "us-east-1",
+        "aws_access_key_id": "test",
+        "aws_secret_access_key": "testsecret",
+    }
+    config = Config.parse("s3://bucket", {"transport": transport, "timeout": TIMEOUT, "s3": settings})
+    return S3Store(config) if transport == "boto3" else FastS3Store(config, S3Store(config))
+
+
+@pytest.fixture(scope="module")
+def store(scripted: ScriptedServer, transport: str) -> Store:
+    return store_at(scripted.endpoint, transport)
+
+
+@pytest.fixture
+def fresh_store(scripted: ScriptedServer, transport: str) -> Store:
+    """Give a store that knows nothing yet of its bucket."""
+    return store_at(scripted.endpoint, transport)
+
+
+def raised_by(store: Store, operation: str) -> StoreError:
+    with pytest.raises(StoreError) as caught:
+        OPERATIONS[operation](store)
+    return caught.value
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("case", ANSWERS, ids=lambda case: f"{case[0]}-{case[1]}")
+def test_answers(
+    scripted: ScriptedServer, store: Store, operation: str, case: tuple[int, str, type[StoreError]]
+) -> None:
+    status, code, expected = case
+    if operation == "head" and status in (400, 404):
+        pytest.skip("an answer to HEAD has no code: see test_bare_404 and test_bare_400")
+    scripted.step = error(status, code, "Words for people")
+    raised = raised_by(store, operation)
+    assert type(raised) is expected
+    assert raised.operation == operation.partition(" ")[0].replace("range", "get").replace("delete_many", "delete")
+    assert raised.code in (code, str(status))
+    assert raised.__cause__ is not None
+    if operation in PUTS and not isinstance(raised, (PreconditionFailed, StoreRefused, AccessDenied, BucketMissing)):
+        assert raised.retryable, "nothing is known about the write"
+
+
+@pytest.mark.parametrize("operation", PUTS)
+@pytest.mark.parametrize("status", [409, 500, 503])
+def test_a_contended_write_is_never_an_answer(
+    scripted: ScriptedServer, store: Store, operation: str, status: int
+) -> None:
+    scripted.step = error(status, "")
+    assert type(raised_by(store, operation)) is StoreBusy
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_such_key(scripted: ScriptedServer, store: Store, operation: str) -> None:
+    scripted.step = error(404, "NoSuchKey")
+    if operation == "delete":
+        assert OPERATIONS[operation](store) is None
+    elif operation != "head":
+        expected = PreconditionFailed if operation in PUTS else NotFound
+        assert type(raised_by(store, operation)) is expected
+
+
+@pytest.mark.parametrize("operation", ["get", "range", "head"])
+def test_bare_404(scripted: ScriptedServer, fresh_store: Store, operation: str) -> None:
+    """A 404 that does not say what is missing is a miss only once the bucket was seen."""
+    scripted.step = error(404, "")
+    assert type(raised_by(fresh_store, operation)) is BucketMissing
+    scripted.step = in_turn(error(404, ""), error(503, "SlowDown"))
+    assert type(raised_by(fresh_store, operation)) is StoreBusy
+    scripted.step = in_turn(error(404, ""), answer(200))
+    scripted.requests.clear()
+    assert type(raised_by(fresh_store, operation)) is NotFound
+    assert len(scripted.requests) == 2
+    scripted.step = error(404, "")
+    scripted.requests.clear()
+    assert type(raised_by(fresh_store, operation)) is NotFound
+    assert len(scripted.requests) == 1, "the bucket is asked for once"
+
+
+@pytest.mark.parametrize("operation", [*PUTS, "list", "delete_many"])
+def test_bare_404_of_what_needs_no_object(scripted: ScriptedServer, fresh_store: Store, operation: str) -> None:
+    scripted.step = error(404, "")
+    assert not isinstance(raised_by(fresh_store, operation), NotFound)
+
+
+def test_bare_400(scripted: ScriptedServer, store: Store) -> None:
+    scripted.step = error(400, "")
+    assert type(raised_by(store, "head")) is StoreRefused
+
+
+def test_delete_many_tells_the_error_of_each_key(scripted: ScriptedServer, store: Store) -> None:
+    errors = "".join(
+        f"<Error><Key>{key}</Key><Code>{code}</Code><Message>m</Message></Error>"
+        for key, code in (("a", "AccessDenied"), ("b", "InternalError"), ("c", "NoSuchKey"))
+    )
+    scripted.step = answer(200, f"<DeleteResult>{errors}</DeleteResult>".encode(), {"Content-Type": "application/xml"})
+    failures = store.delete_many(["a", "b", "c", "d"], timeout=TIMEOUT)
+    assert {key: type(value) for key, value in failures.items()} == {"a": AccessDenied, "b": StoreBusy}
+
+
+# The wire
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("step", [reset, hang_up, nonsense], ids=lambda step: step.__name__)
+def test_broken_connections(scripted: ScriptedServer, store: Store, operation: str, step: Any) -> None:
+    scripted.step = step
+    assert type(raised_by(store, operation)) is StoreUnreachable
+
+
+@pytest.mark.parametrize("operation", READING)
+@pytest.mark.parametrize("step", [half(), half(then=reset)], ids=["closed", "reset"])
+def test_half_a_body(scripted: ScriptedServer, store: Store, operation: str, step: Any) -> None:
+    scripted.step = as_range(step) if operation == "range" else step
+    assert type(raised_by(store, operation)) is StoreUnreachable
+
+
+def as_range(step: Any) -> Any:
+    """Let a step say 206 where it says 200."""
+
+    class Socket:
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        def sendall(self, data: bytes) -> None:
+            first = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-99/100"
+            self._connection.sendall(data.replace(b"HTTP/1.1 200 OK", first))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+    return lambda request, connection: step(request, Socket(connection))
+
+
+def test_half_a_large_body(scripted: ScriptedServer, store: Store) -> None:
+    scripted.step = half(3_000_000)
+    assert type(raised_by(store, "get")) is StoreUnreachable
+
+
+@pytest.mark.parametrize("operation", ["delete_many", "list"])
+def test_half_an_answer(scripted: ScriptedServer, store: Store, operation: str) -> None:
+    scripted.step = half()
+    assert type(raised_by(store, operation)) is StoreUnreachable
+
+
+def timed(store: Store, operation: str) -> StoreError:
+    began = time.monotonic()
+    raised = raised_by(store, operation)
+    assert time.monotonic() - began < TIMEOUT * 2.5
+    return raised
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_silence(scripted: ScriptedServer, store: Store, operation: str) -> None:
+    scripted.step = silence(scripted)
+    assert type(timed(store, operation)) is StoreTimeout
+
+
+@pytest.mark.parametrize("operation", READING)
+def test_bodies_that_do_not_end(scripted: ScriptedServer, store: Store, operation: str) -> None:
+    for step in (trickle(scripted, size=100), stall(scripted)):
+        scripted.step = as_range(step) if operation == "range" else step
+        assert type(timed(store, operation)) is StoreTimeout
+
+
+@pytest.mark.parametrize("operation", ["delete", "delete_many", "list"])
+def test_answers_that_do_not_end(scripted: ScriptedServer, store: Store, operation: str) -> None:
+    for status in (200, 503):
+        scripted.step = trickle(scripted, status)
+        assert type(timed(store, operation)) is StoreTimeout
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_time_left(scripted: ScriptedServer, store: Store, operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted.requests.clear()
+    monkeypatch.setitem(globals(), "TIMEOUT", 0.0)
+    assert type(raised_by(store, operation)) is StoreTimeout
+    assert scripted.requests == []
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_nobody_there(transport: str, operation: str) -> None:
+    with refusing() as endpoint:
+        assert type(raised_by(store_at(endpoint, transport), operation)) is StoreUnreachable
+
+
+@pytest.mark.parametrize("operation", ["get", "put", "list"])
+def test_names_that_do_not_resolve(transport: str, operation: str) -> None:
+    assert type(raised_by(store_at("http://nowhere.invalid", transport), operation)) is StoreUnreachable
+
+
+@pytest.mark.parametrize("operation", ["get", "put", "list"])
+def test_no_tls_where_it_was_expected(scripted: ScriptedServer, transport: str, operation: str) -> None:
+    endpoint = scripted.endpoint.replace("http:", "https:")
+    assert type(raised_by(store_at(endpoint, transport), operation)) is StoreUnreachable
+
+
+# No S3 behind the endpoint
+
+
+@pytest.mark.parametrize("operation", ["get", "head", *PUTS])
+def test_answers_without_an_etag(scripted: ScriptedServer, store: Store, operation: str) -> None:
+    scripted.step = lambda request, connection: connection.sendall(
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\n"
+        + (b"" if request.method == "HEAD" else b"login")
+    )
+
+    def ask() -> None:
+        if operation == "get":
+            assert store.get(KEY, timeout=TIMEOUT).head.etag
+        elif operation == "head":
+            assert store.head(KEY, timeout=TIMEOUT).etag
+        else:
+            OPERATIONS[operation](store)
+
+    with pytest.raises((StoreRefused, StoreBusy), match=r"no S3 store|500"):  # botocore takes such a 200 for a 500
+        ask()
+
+
+@pytest.mark.parametrize("operation", ["list", "delete_many"])
+def test_answers_that_are_no_xml(scripted: ScriptedServer, store: Store, operation: str) -> None:
+    scripted.step = answer(200, b"<html>please log in", {"Content-Type": "text/html"})
+    assert type(raised_by(store, operation)) in (StoreRefused, StoreBusy)  # botocore takes such a 200 for a 500
+
+
+def test_metadata_that_obstore_cannot_read(scripted: ScriptedServer, store: Store) -> None:
+    scripted.step = answer(200, b"hello", {"x-amz-meta-foreign": "caf\xe9"})
+    found = store.get(KEY, timeout=TIMEOUT)
+    assert found.head.metadata == {"foreign": "caf\xe9"}
+    assert found.read() == b"hello"
+
+
+# What obstore leaves to boto3
+
+
+def test_another_region(scripted: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
+    store = store_at(scripted.endpoint, "auto")
+    scripted.step = by_client(obstore=error(301, "PermanentRedirect"), boto3=answer(200))
+    scripted.requests.clear()
+    with caplog.at_level("INFO", "cloudcached"):
+        assert store.get(KEY, timeout=TIMEOUT).read() == b""
+        store.put(KEY, b"x", {}, timeout=TIMEOUT)
+    assert [("Boto3" in r.headers["user-agent"], r.method) for r in scripted.requests] == [
+        (False, "GET"),
+        (True, "GET"),
+        (True, "PUT"),
+    ]
+    assert [r.message for r in caplog.records] == [
+        "s3://bucket is asked by boto3: the bucket is in another region than was configured"
+    ]
+
+
+def test_another_region_where_obstore_was_asked_for(scripted: ScriptedServer) -> None:
+    scripted.step = error(301, "PermanentRedirect")
+    with pytest.raises(ConfigError, match="another region"):
+        store_at(scripted.endpoint, "obstore").get(KEY, timeout=TIMEOUT)
+
+
+# Completeness: a class that a new version brings must be given a meaning
+
+
+#: botocore's exceptions that complain of the request or of the settings: ``StoreRefused``.
+REFUSED = {
+    "AliasConflictParameterError",
+    "ApiVersionNotFoundError",
+    "AwsChunkedWrapperError",
+    "BaseEndpointResolverError",
+    "CapacityNotAvailableError",
+    "ConfigNotFound",
+    "ConfigParseError",
+    "DataNotFoundError",
+    "EndpointProviderError",
+    "EndpointResolutionError",
+    "EndpointVariantError",
+    "InfiniteLoopConfigError",
+    "InvalidChecksumConfigError",
+    "InvalidConfigError",
+    "InvalidDNSNameError",
+    "InvalidDefaultsMode",
+    "InvalidEndpointConfigurationError",
+    "InvalidEndpointDiscoveryConfigurationError",
+    "InvalidExpressionError",
+    "InvalidHostLabelError",
+    "InvalidIMDSEndpointError",
+    "InvalidIMDSEndpointModeError",
+    "InvalidMaxRetryAttemptsError",
+    "InvalidProxiesConfigError",
+    "InvalidRegionError",
+    "InvalidRetryConfigurationError",
+    "InvalidRetryModeError",
+    "InvalidS3AddressingStyleError",
+    "InvalidS3UsEast1RegionalEndpointConfigError",
+    "InvalidSTSRegionalEndpointsConfigError",
+    "MD5UnavailableError",
+    "MissingDependencyException",
+    "MissingParametersError",
+    "MissingServiceIdError",
+    "NoRegionError",
+    "OperationNotPageableError",
+    "PaginationError",
+    "ParamValidationError",
+    "ProfileNotFound",
+    "RangeError",
+    "ServiceNotInRegionError",
+    "StubAssertionError",
+    "StubResponseError",
+    "UnStubbedResponseError",
+    "UndefinedModelAttributeError",
+    "UnknownClientMethodError",
+    "UnknownEndpointError",
+    "UnknownEndpointResolutionBuiltInName",
+    "UnknownFIPSEndpointError",
+    "UnknownKeyError",
+    "UnknownParameterError",
+    "UnknownRegionError",
+    "UnknownServiceError",
+    "UnknownServiceStyle",
+    "UnknownSignatureVersionError",
+    "UnknownTokenProviderError",
+    "UnseekableStreamError",
+    "UnsupportedOutpostResourceError",
+    "UnsupportedS3AccesspointConfigurationError",
+    "UnsupportedS3ArnError",
+    "UnsupportedS3ConfigurationError",
+    "UnsupportedS3ControlArnError",
+    "UnsupportedS3ControlConfigurationError",
+    "UnsupportedServiceProtocolsError",
+    "UnsupportedSignatureVersionError",
+    "ValidationError",
+    "WaiterConfigError",
+    "WaiterError",
+}
+
+
+def test_every_error_of_botocore_has_a_meaning() -> None:
+    for name, kind in vars(botocore.exceptions).items():
+        if not isinstance(kind, type) or not issubclass(kind, Exception) or issubclass(kind, Warning):
+            continue
+        if kind.__module__ != "botocore.exceptions" or issubclass(kind, botocore.exceptions.ClientError):
+            continue
+        known = name in REFUSED or any(base.__name__ in BOTO3_KINDS for base in kind.__mro__)
+        assert known or name == "BotoCoreError", f"{name} is new: give it a meaning in KINDS, or name it in REFUSED"
+
+
+def test_every_error_of_obstore_has_a_meaning() -> None:
+    import obstore.exceptions
+
+    for name in dir(obstore.exceptions):
+        kind = getattr(obstore.exceptions, name)
+        if isinstance(kind, type) and issubclass(kind, Exception) and kind is not obstore.exceptions.BaseError:
+            assert name in OBSTORE_KINDS, f"{name} is new: give it a meaning in KINDS"
+
+
+def test_a_panic_of_obstore_is_an_error_and_an_interrupt_is_not() -> None:
+    panic = type("PanicException", (BaseException,), {})("at the disco")
+    assert type(failure(panic, "put", KEY)) is StoreRefused
+    interrupt = KeyboardInterrupt()
+    assert failure(interrupt, "put", KEY) is interrupt
