@@ -30,6 +30,7 @@ _KNOWN: Final = re.compile(
 #: What obstore takes from the environment, boto3 does not, and no argument switches off.
 _OBSTORE_ONLY: Final = re.compile(r"AWS_(SERVER_SIDE_ENCRYPTION|SSE_.*|CHECKSUM_ALGORITHM)", re.IGNORECASE)
 _AWS_HOST: Final = re.compile(r"s3[.-]([a-z0-9-]+\.)?amazonaws\.com(\.cn)?")
+_SSE: Final = {"ServerSideEncryption": "server_side_encryption", "SSEKMSKeyId": "sse_kms_key_id"}
 #: Regions of AWS's main partition: s3.<region>.amazonaws.com.
 _MAIN_REGION: Final = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d")
 _HOST_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
@@ -106,6 +107,7 @@ def translate(config: Config, sessions: Sessions) -> Target:
         "skip_signature": False,
         "unsigned_payload": False,
         **settings.container,
+        **{_SSE[name]: value for name, value in config.sse},
     }
     return Target(arguments, options, settings.credentials)
 
