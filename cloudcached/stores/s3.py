@@ -55,6 +55,8 @@ class S3Store(Store):
     def __init__(self, config: Config) -> None:
         self.sessions = Sessions(dict(config.s3), config.timeout)
         self._bucket = config.bucket
+        #: What every PUT asks for: server-side encryption, in boto3's names.
+        self._sse = dict(config.sse)
         #: Whether the bucket was seen: what a 404 without a word means is asked once.
         self._bucket_seen = False
 
@@ -89,7 +91,7 @@ class S3Store(Store):
     ) -> str:
         """Write an object and return its ETag. **Atomicity:** the store's. **Cost:** 1 PUT."""
         check_metadata(object_key, metadata)
-        arguments: dict[str, Any] = {"Key": object_key, "Metadata": metadata}
+        arguments: dict[str, Any] = {"Key": object_key, "Metadata": metadata, **self._sse}
         if when is ABSENT:
             arguments["IfNoneMatch"] = "*"
         elif isinstance(when, Matches):
