@@ -4,6 +4,7 @@
 #   make demo  [ONCE=1]          the Django and the Flask site of example_project on an S3 server of their own
 #   make lint types              ruff; mypy --strict
 #   make generate                write cloudcached/_async.py anew from client.py
+#   make bench                   the promised ratios on a Ceph gateway of its own, written into the README
 #   make matrix                  the suite on every pair of Python and Django
 #   make wheel-test              the suite against the built wheel
 #   make ci                      everything that CI runs (.ci/run)
@@ -21,7 +22,7 @@ override PIP := $(PY) -m pip --quiet --disable-pip-version-check
 # One stamp for the environment (another Python makes it anew) and one for each set of packages in it.
 override MADE := $(VENV)/.python-$(or $(VERSION),missing)
 
-.PHONY: test demo lint types generate matrix wheel-test ci clean
+.PHONY: test demo lint types generate bench matrix wheel-test ci clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -41,6 +42,9 @@ types: $(VENV)/.test $(VENV)/.types
 generate: $(VENV)/.lint
 	$(PY) tests/generate_async.py
 	$(PY) -m ruff format cloudcached/_async.py
+
+bench: $(VENV)/.test
+	benchmarks/on-ceph $(PY) -m benchmarks.bars --readme README.md --json docs/figures/bars.json
 
 matrix:
 	.ci/matrix
