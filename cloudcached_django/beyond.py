@@ -9,14 +9,14 @@ from typing import Any
 
 from django.core.cache.backends.base import get_key_func
 
-from cloudcached import ConfigError
+from cloudcached import ConfigError, Lock
 
 from .base import ClientCache
 from .patterns import Pattern, escape
 
 
 class BeyondDjango(ClientCache):
-    """The part of ``S3Cache`` that asks and sets the time to live, and finds keys by pattern."""
+    """The part of ``S3Cache`` that asks and sets the time to live, locks, and finds keys by pattern."""
 
     # The time to live
 
@@ -71,6 +71,31 @@ class BeyondDjango(ClientCache):
     async def aexpire_at(self, key: Any, when: float | dt.datetime, version: int | None = None) -> bool:
         """See ``expire_at``."""
         return await self.client.aexpire_at(self.make_and_validate_key(key, version), when)
+
+    # Locks
+
+    def lock(
+        self,
+        key: Any,
+        version: int | None = None,
+        timeout: float | None = None,
+        sleep: float = 0.1,  # noqa: ARG002 - these three are django-redis's, and have no effect here
+        blocking_timeout: float | None = None,
+        client: Any = None,  # noqa: ARG002
+        thread_local: bool = True,  # noqa: ARG002
+        *,
+        blocking: bool = True,
+    ) -> Lock:
+        """Return a lock, a context manager; nothing is sent before it is acquired.
+
+        *timeout*: seconds of the lease, after which another may take it; ``None`` holds it until it is released, also
+        when its holder has died. *blocking_timeout*: seconds to wait for it, ``None`` without end. *sleep* has no
+        effect: waits double up to 2 seconds, since each look is a request. Locks are never silent.
+
+        **Atomicity** and **Cost:** those of ``cloudcached.Lock``.
+        """
+        name = self.make_and_validate_key(key, version)
+        return self.client.lock(name, timeout, blocking=blocking, blocking_timeout=blocking_timeout)
 
     # Keys by pattern
 
