@@ -300,7 +300,7 @@ def test_any_forgery_gives_a_value_or_a_refusal(metadata, body, left_out):
             meta = it.check(place(key).object_key, changed, len(body) + 32)
             with suppress(EntryRefused):
                 assert isinstance(it.inner_key(meta, body + seal), str)
-            assert (*meta.chain, meta.nonce)
+            assert all(len(nonce) <= 11 for nonce in meta.chain)
             it.decode(meta, it.open(place(key), meta, body + seal))
 
 
