@@ -37,7 +37,14 @@ NONCES = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789
 
 
 def codec(**options: Any) -> Codec:
-    return Codec(Config.parse("memory://", options))
+    """Return the codec of these options; there is one, since it has no state."""
+    name = repr(options)
+    if name not in _codecs:
+        _codecs[name] = Codec(Config.parse("memory://", options))
+    return _codecs[name]
+
+
+_codecs: dict[str, Codec] = {}
 
 
 def place(key: str, prefix: str = "cache") -> Place:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_entry import codec, opened, packed, place
 
@@ -108,6 +108,7 @@ def test_metadata_cannot_be_left_out(name, options):
 
 @modes
 @pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=20)
 @given(value=HEADER)
 @example(value="")
 @example(value="none")
@@ -304,7 +305,7 @@ def test_any_forgery_gives_a_value_or_a_refusal(metadata, body, left_out):
             it.decode(meta, it.open(place(key), meta, body + seal))
 
 
-@given(st.dictionaries(HEADER, HEADER, max_size=12), st.integers(0, 10**13))
+@given(st.dictionaries(st.sampled_from(NAMES) | HEADER, HEADER, max_size=12), st.integers(0, 10**13))
 def test_any_metadata_is_refused(metadata, size):
     for options in MODES:
         with pytest.raises(EntryRefused):
