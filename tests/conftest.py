@@ -20,6 +20,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from fake_clock import FakeClock
+from hypothesis import HealthCheck, settings
 
 REAL_ENDPOINT = os.environ.get("CLOUDCACHED_TEST_ENDPOINT", "")
 SERVERS = (os.environ.get("CLOUDCACHED_TEST_SERVERS") or ("moto,real" if REAL_ENDPOINT else "moto")).split(",")
@@ -27,6 +28,11 @@ CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
 # Read here, before the session's environment is emptied of them.
 REAL_ENV = {name: os.environ[name] for name in CREDENTIALS if name in os.environ}
 MOTO_ENV = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "testsecret", "AWS_DEFAULT_REGION": "us-east-1"}
+# No deadline, since a busy machine is no bug; and one sequence of examples where a red run must be seen again.
+settings.register_profile(
+    "cloudcached", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("cloudcached")
 # Hosts that are reached without the proxy that does not exist; .invalid never resolves (RFC 6761).
 OPEN_HOSTS = ",".join(["127.0.0.1", "localhost", "::1", ".invalid", urlsplit(REAL_ENDPOINT).hostname or "localhost"])
 
