@@ -5,6 +5,7 @@
 #   make lint types              ruff; mypy --strict
 #   make generate                write cloudcached/_async.py anew from client.py
 #   make bench                   the promised ratios on a Ceph gateway of its own, written into the README
+#   make soak  [SECONDS=300]     a site under load, its S3 server killed and restarted; gunicorn threads, then gevent
 #   make matrix                  the suite on every pair of Python and Django
 #   make wheel-test              the suite against the built wheel
 #   make ci                      everything that CI runs (.ci/run)
@@ -22,7 +23,7 @@ override PIP := $(PY) -m pip --quiet --disable-pip-version-check
 # One stamp for the environment (another Python makes it anew) and one for each set of packages in it.
 override MADE := $(VENV)/.python-$(or $(VERSION),missing)
 
-.PHONY: test demo lint types generate bench matrix wheel-test ci clean
+.PHONY: test demo lint types generate bench soak matrix wheel-test ci clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -45,6 +46,10 @@ generate: $(VENV)/.lint
 
 bench: $(VENV)/.test
 	benchmarks/on-ceph $(PY) -m benchmarks.bars --readme README.md --json docs/figures/bars.json
+
+soak: $(VENV)/.test
+	$(PY) -m benchmarks.soak --seconds $(or $(SECONDS),300)
+	$(PY) -m benchmarks.soak --seconds $(or $(SECONDS),300) --worker-class gevent
 
 matrix:
 	.ci/matrix

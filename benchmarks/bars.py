@@ -169,8 +169,10 @@ def bars(figures: dict[str, Any]) -> list[tuple[str, float, str]]:
 def table(figures: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     lines = [
-        (f"32 bytes on a Ceph gateway on loopback, {figures['machine']}, boto3 {figures['versions']['boto3']}, obstore"
-        f" {figures['versions']['obstore']}, {figures['date']}, {figures['rounds']} interleaved rounds (`make bench`):"),
+        (
+            f"32 bytes on a Ceph gateway on loopback, {figures['machine']}, boto3 {figures['versions']['boto3']}, obstore"
+            f" {figures['versions']['obstore']}, {figures['date']}, {figures['rounds']} interleaved rounds (`make bench`):"
+        ),
         "",
         "| `get` by | median wall | CPU |",
         "|---|---|---|",
