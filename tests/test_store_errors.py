@@ -133,14 +133,18 @@ def raised_by(store: Store, operation: str) -> StoreError:
     return caught.value
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("case", ANSWERS, ids=lambda case: f"{case[0]}-{case[1]}")
-def test_answers(
-    scripted: ScriptedServer, store: Store, operation: str, case: tuple[int, str, type[StoreError]]
-) -> None:
-    status, code, expected = case
-    if operation == "head" and status in (400, 404):
-        pytest.skip("an answer to HEAD has no code: see test_bare_404 and test_bare_400")
+#: An answer to HEAD has no code: 400 and 404 have tests of their own.
+TABLE = [
+    (operation, *case)
+    for operation in OPERATIONS
+    for case in ANSWERS
+    if operation != "head" or case[0] not in (400, 404)
+]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: "-".join(map(str, row[:3])))
+def test_answers(scripted: ScriptedServer, store: Store, row: tuple[str, int, str, type[StoreError]]) -> None:
+    operation, status, code, expected = row
     scripted.step = error(status, code, "Words for people")
     raised = raised_by(store, operation)
     assert type(raised) is expected
@@ -370,76 +374,26 @@ def test_another_region_where_obstore_was_asked_for(scripted: ScriptedServer) ->
 
 
 #: botocore's exceptions that complain of the request or of the settings: ``StoreRefused``.
-REFUSED = {
-    "AliasConflictParameterError",
-    "ApiVersionNotFoundError",
-    "AwsChunkedWrapperError",
-    "BaseEndpointResolverError",
-    "CapacityNotAvailableError",
-    "ConfigNotFound",
-    "ConfigParseError",
-    "DataNotFoundError",
-    "EndpointProviderError",
-    "EndpointResolutionError",
-    "EndpointVariantError",
-    "InfiniteLoopConfigError",
-    "InvalidChecksumConfigError",
-    "InvalidConfigError",
-    "InvalidDNSNameError",
-    "InvalidDefaultsMode",
-    "InvalidEndpointConfigurationError",
-    "InvalidEndpointDiscoveryConfigurationError",
-    "InvalidExpressionError",
-    "InvalidHostLabelError",
-    "InvalidIMDSEndpointError",
-    "InvalidIMDSEndpointModeError",
-    "InvalidMaxRetryAttemptsError",
-    "InvalidProxiesConfigError",
-    "InvalidRegionError",
-    "InvalidRetryConfigurationError",
-    "InvalidRetryModeError",
-    "InvalidS3AddressingStyleError",
-    "InvalidS3UsEast1RegionalEndpointConfigError",
-    "InvalidSTSRegionalEndpointsConfigError",
-    "MD5UnavailableError",
-    "MissingDependencyException",
-    "MissingParametersError",
-    "MissingServiceIdError",
-    "NoRegionError",
-    "OperationNotPageableError",
-    "PaginationError",
-    "ParamValidationError",
-    "ProfileNotFound",
-    "RangeError",
-    "ServiceNotInRegionError",
-    "StubAssertionError",
-    "StubResponseError",
-    "UnStubbedResponseError",
-    "UndefinedModelAttributeError",
-    "UnknownClientMethodError",
-    "UnknownEndpointError",
-    "UnknownEndpointResolutionBuiltInName",
-    "UnknownFIPSEndpointError",
-    "UnknownKeyError",
-    "UnknownParameterError",
-    "UnknownRegionError",
-    "UnknownServiceError",
-    "UnknownServiceStyle",
-    "UnknownSignatureVersionError",
-    "UnknownTokenProviderError",
-    "UnseekableStreamError",
-    "UnsupportedOutpostResourceError",
-    "UnsupportedS3AccesspointConfigurationError",
-    "UnsupportedS3ArnError",
-    "UnsupportedS3ConfigurationError",
-    "UnsupportedS3ControlArnError",
-    "UnsupportedS3ControlConfigurationError",
-    "UnsupportedServiceProtocolsError",
-    "UnsupportedSignatureVersionError",
-    "ValidationError",
-    "WaiterConfigError",
-    "WaiterError",
-}
+REFUSED = """
+    AliasConflictParameterError ApiVersionNotFoundError AwsChunkedWrapperError BaseEndpointResolverError
+    CapacityNotAvailableError ConfigNotFound ConfigParseError DataNotFoundError EndpointProviderError
+    EndpointResolutionError EndpointVariantError InfiniteLoopConfigError InvalidChecksumConfigError
+    InvalidConfigError InvalidDNSNameError InvalidDefaultsMode InvalidEndpointConfigurationError
+    InvalidEndpointDiscoveryConfigurationError InvalidExpressionError InvalidHostLabelError
+    InvalidIMDSEndpointError InvalidIMDSEndpointModeError InvalidMaxRetryAttemptsError InvalidProxiesConfigError
+    InvalidRegionError InvalidRetryConfigurationError InvalidRetryModeError InvalidS3AddressingStyleError
+    InvalidS3UsEast1RegionalEndpointConfigError InvalidSTSRegionalEndpointsConfigError MD5UnavailableError
+    MissingDependencyException MissingParametersError MissingServiceIdError NoRegionError
+    OperationNotPageableError PaginationError ParamValidationError ProfileNotFound RangeError
+    ServiceNotInRegionError StubAssertionError StubResponseError UnStubbedResponseError
+    UndefinedModelAttributeError UnknownClientMethodError UnknownEndpointError
+    UnknownEndpointResolutionBuiltInName UnknownFIPSEndpointError UnknownKeyError UnknownParameterError
+    UnknownRegionError UnknownServiceError UnknownServiceStyle UnknownSignatureVersionError
+    UnknownTokenProviderError UnseekableStreamError UnsupportedOutpostResourceError
+    UnsupportedS3AccesspointConfigurationError UnsupportedS3ArnError UnsupportedS3ConfigurationError
+    UnsupportedS3ControlArnError UnsupportedS3ControlConfigurationError UnsupportedServiceProtocolsError
+    UnsupportedSignatureVersionError ValidationError WaiterConfigError WaiterError
+"""
 
 
 def test_every_error_of_botocore_has_a_meaning() -> None:
@@ -448,7 +402,7 @@ def test_every_error_of_botocore_has_a_meaning() -> None:
             continue
         if kind.__module__ != "botocore.exceptions" or issubclass(kind, botocore.exceptions.ClientError):
             continue
-        known = name in REFUSED or any(base.__name__ in BOTO3_KINDS for base in kind.__mro__)
+        known = name in REFUSED.split() or any(base.__name__ in BOTO3_KINDS for base in kind.__mro__)
         assert known or name == "BotoCoreError", f"{name} is new: give it a meaning in KINDS, or name it in REFUSED"
 
 

@@ -1,0 +1,54 @@
+"""The stores on S3: both transports, each reading what the other wrote."""
+
+from __future__ import annotations
+
+import functools
+import os
+import uuid
+
+import pytest
+from contracts.object_store import MissingBucketContract, ObjectStoreContract
+
+from cloudcached.config import Config
+from cloudcached.stores.base import Store
+from cloudcached.stores.s3 import S3Store
+from cloudcached.stores.s3_fast import FastS3Store
+
+
+@functools.cache
+def _store_on(endpoint: str, bucket: str, transport: str) -> Store:
+    config = Config.parse(f"s3://{bucket}", {"transport": transport, "s3": {"endpoint_url": endpoint}})
+    return S3Store(config) if transport == "boto3" else FastS3Store(config, S3Store(config))
+
+
+def store_on(url: str, transport: str) -> Store:
+    """Return a store on the bucket of *url*, made once: a boto3 client takes a tenth of a second."""
+    return _store_on(os.environ["AWS_ENDPOINT_URL"], url.split("/")[2], transport)
+
+
+class OnS3(ObjectStoreContract, MissingBucketContract):
+    transports: tuple[str, str]
+
+    @pytest.fixture
+    def root(self, s3_url: str) -> str:
+        return s3_url.rpartition("/")[2] + "/"
+
+    @pytest.fixture
+    def store(self, s3_url: str) -> Store:
+        return store_on(s3_url, self.transports[0])
+
+    @pytest.fixture
+    def other(self, s3_url: str) -> Store:
+        return store_on(s3_url, self.transports[1])
+
+    @pytest.fixture
+    def bucketless(self, s3_url: str) -> Store:
+        return store_on(f"s3://cloudcached-missing-{uuid.uuid4().hex[:12]}/prefix", self.transports[0])
+
+
+class TestBoto3(OnS3):
+    transports = ("boto3", "obstore")
+
+
+class TestObstore(OnS3):
+    transports = ("obstore", "boto3")
