@@ -25,6 +25,8 @@ override MADE := $(VENV)/.python-$(or $(VERSION),missing)
 
 .PHONY: test demo lint types generate bench soak matrix wheel-test ci clean
 .NOTPARALLEL:
+# The user's shell may name another site.
+unexport DJANGO_SETTINGS_MODULE
 .DELETE_ON_ERROR:
 
 test: $(VENV)/.test

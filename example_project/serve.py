@@ -43,7 +43,8 @@ def s3() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
 
 
 def django() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
-    """Return the Django site."""
+    """Return the Django site, whatever settings the environment names."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "example_project.settings"
     from .wsgi import application
 
     return application, Quiet
