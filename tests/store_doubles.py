@@ -30,8 +30,11 @@ class Wrapper(Store):
         """Do one request; *operation* is the port's verb, *label* what it is called in bills."""
         return forward()
 
-    def get(self, object_key: str, *, timeout: float) -> Found:
-        return self._pass("get", "GET", [object_key], lambda: self.inner.get(object_key, timeout=timeout))
+    def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
+        def forward() -> Found:
+            return self.inner.get(object_key, unless=unless, timeout=timeout)
+
+        return self._pass("get", "GET" if unless is None else "GET unless", [object_key], forward)
 
     def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
         def forward() -> Bytes:

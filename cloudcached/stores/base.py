@@ -108,8 +108,12 @@ class Store(abc.ABC):
     """One bucket. Thread-safe; the constructor does no I/O."""
 
     @abc.abstractmethod
-    def get(self, object_key: str, *, timeout: float) -> Found:
-        """Ask for an object. Raises ``NotFound``. Cost: 1 GET."""
+    def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
+        """Ask for an object.
+
+        unless: an ETag; raises ``NotModified`` when the object still has it (``If-None-Match``). Raises ``NotFound``.
+        Cost: 1 GET.
+        """
 
     @abc.abstractmethod
     def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from .._types import Bytes, Clock
-from ..errors import NotFound, PreconditionFailed, StoreError, StoreRefused, StoreTimeout
+from ..errors import NotFound, NotModified, PreconditionFailed, StoreError, StoreRefused, StoreTimeout
 from ..forks import PerProcess
 from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, PlainHead, Store, When
 from .failures import made
@@ -65,9 +65,11 @@ class MemoryStore(Store):
         self._objects = objects
         self._clock = clock
 
-    def get(self, object_key: str, *, timeout: float) -> Found:
-        """Ask for an object. **Cost:** no request."""
+    def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
+        """Ask for an object, unless its ETag is *unless*. **Cost:** no request."""
         found = self._find("get", object_key, timeout)
+        if found.etag == unless:
+            raise made(NotModified, "get", object_key, "it was not rewritten")
         return _FoundInMemory(self._head(found), found.body)
 
     def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:

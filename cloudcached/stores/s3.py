@@ -60,9 +60,10 @@ class S3Store(Store):
         #: Whether the bucket was seen: what a 404 without a word means is asked once.
         self._bucket_seen = False
 
-    def get(self, object_key: str, *, timeout: float) -> Found:
-        """Ask for an object. Raises ``NotFound``. **Cost:** 1 GET."""
-        answer = self._call("get", object_key, timeout, "get_object", Key=object_key)
+    def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
+        """Ask for an object, unless its ETag is *unless*. Raises ``NotFound``, ``NotModified``. **Cost:** 1 GET."""
+        condition: dict[str, Any] = {} if unless is None else {"IfNoneMatch": f'"{unless}"'}
+        answer = self._call("get", object_key, timeout, "get_object", Key=object_key, **condition)
         return _FoundByBoto3(
             self._head("get", object_key, answer),
             answer["Body"],

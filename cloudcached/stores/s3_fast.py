@@ -195,20 +195,21 @@ class FastS3Store(Store):
         self._hindered: str | None = None
         self._told: set[str] = set()
 
-    def get(self, object_key: str, *, timeout: float) -> Found:
-        """Ask for an object. Raises ``NotFound``. **Cost:** 1 GET."""
+    def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
+        """Ask for an object, unless its ETag is *unless*. Raises ``NotFound``, ``NotModified``. **Cost:** 1 GET."""
         lanes = self._lane(object_key, timeout)
         if lanes is not None:
             found = _FoundByObstore()
             found.end = monotonic() + timeout
             try:
-                result = lanes.get(lanes.for_small(timeout), object_key)
+                options: GetOptions | None = None if unless is None else {"if_none_match": f'"{unless}"'}
+                result = lanes.get(lanes.for_small(timeout), object_key, options=options)
                 found.head = _head(result, object_key, result.range[1])
             except BaseException as exc:  # noqa: BLE001 - obstore's panics are no Exception
                 self._failed(exc, "get", object_key, timeout)
             else:
                 return found
-        return self._inner.get(object_key, timeout=timeout)
+        return self._inner.get(object_key, unless=unless, timeout=timeout)
 
     def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
         """Return a part of exactly the version *etag*. **Cost:** 1 GET."""

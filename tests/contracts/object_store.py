@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cloudcached import BucketMissing, NotFound, PreconditionFailed, StoreRefused, StoreTimeout
+from cloudcached import BucketMissing, NotFound, NotModified, PreconditionFailed, StoreRefused, StoreTimeout
 from cloudcached.stores.base import ABSENT, ALWAYS, Matches, Store
 
 T = 30.0
@@ -46,6 +46,7 @@ ODD_NAMES = [
 ]
 VERBS: dict[str, Callable[[Store, str], Any]] = {
     "get": lambda store, name: store.get(name, timeout=T),
+    "get unless": lambda store, name: store.get(name, unless="0" * 32, timeout=T),
     "get_range": lambda store, name: store.get_range(name, 0, 5, etag="0" * 32, timeout=T),
     "head": lambda store, name: store.head(name, timeout=T),
     "put": lambda store, name: store.put(name, b"x", {}, timeout=T),
@@ -135,7 +136,7 @@ class ObjectStoreContract:
         assert names_under(store, root) == []
 
     def test_what_is_not_there(self, store: Store, root: str) -> None:
-        for verb in ("get", "get_range", "head"):
+        for verb in ("get", "get unless", "get_range", "head"):
             with pytest.raises(NotFound) as caught:
                 VERBS[verb](store, f"{root}a")
             assert caught.value.object_key == f"{root}a"
@@ -186,6 +187,18 @@ class ObjectStoreContract:
         with pytest.raises(PreconditionFailed):
             store.put(f"{root}a", b"x", {}, when=Matches(md5(b"")), timeout=T)
         assert names_under(store, root) == []
+
+    @pytest.mark.parametrize("size", [0, 5, 3_000_000])
+    def test_unless(self, store: Store, other: Store, root: str, size: int) -> None:
+        old = store.put(f"{root}a", b"x" * size, METADATA, timeout=T)
+        with pytest.raises(NotModified) as caught:
+            store.get(f"{root}a", unless=old, timeout=T)
+        assert caught.value.object_key == f"{root}a"
+        assert not caught.value.retryable
+        new = other.put(f"{root}a", b"y" * size + b"z", METADATA, timeout=T)
+        found = store.get(f"{root}a", unless=old, timeout=T)
+        assert (found.head.etag, dict(found.head.metadata)) == (new, METADATA)
+        assert bytes(found.read()) == b"y" * size + b"z"
 
     def test_conditions_hold_for_large_bodies(self, store: Store, root: str) -> None:
         large = b"x" * 2_000_000
