@@ -6,6 +6,7 @@
 #   make generate                write cloudcached/_async.py anew from client.py
 #   make bench                   the promised ratios on a Ceph gateway of its own, written into the README
 #   make soak  [SECONDS=300]     a site under load, its S3 server killed and restarted; gunicorn threads, then gevent
+#   make fuzz  [SECONDS=180]     the entry parser under atheris
 #   make matrix                  the suite on every pair of Python and Django
 #   make wheel-test              the suite against the built wheel
 #   make ci                      everything that CI runs (.ci/run)
@@ -23,7 +24,7 @@ override PIP := $(PY) -m pip --quiet --disable-pip-version-check
 # One stamp for the environment (another Python makes it anew) and one for each set of packages in it.
 override MADE := $(VENV)/.python-$(or $(VERSION),missing)
 
-.PHONY: test demo lint types generate bench soak matrix wheel-test ci clean
+.PHONY: test demo lint types generate bench soak fuzz matrix wheel-test ci clean
 .NOTPARALLEL:
 # The user's shell may name another site.
 unexport DJANGO_SETTINGS_MODULE
@@ -52,6 +53,10 @@ bench: $(VENV)/.test
 soak: $(VENV)/.test
 	$(PY) -m benchmarks.soak --seconds $(or $(SECONDS),300)
 	$(PY) -m benchmarks.soak --seconds $(or $(SECONDS),300) --worker-class gevent
+
+fuzz: $(VENV)/.test
+	$(PIP) install atheris
+	$(PY) tests/fuzz_entry.py -max_total_time=$(or $(SECONDS),180) -rss_limit_mb=2048
 
 matrix:
 	.ci/matrix

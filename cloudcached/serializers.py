@@ -79,8 +79,8 @@ _DECODERS: dict[str, _Decoder] = {tag: decode for tag, _, decode in _BASE.values
 
 #: What may be loaded from bytes that nobody signed; lists, dicts, tuples, sets and bytearrays need no name.
 #: A pickle may call what it names and set attributes on it, so classes written in Python (``Counter``, ``Fraction``,
-#: ``IPv4Address``), which can be changed for the whole process, are not here (``UUID`` defends itself by its
-#: ``__setstate__``, ``SafeString`` is taken from pickles that set no attribute), nor is ``range``, which fills the
+#: ``IPv4Address``), which can be changed for the whole process, are not here. ``UUID`` defends itself by its
+#: ``__setstate__``; ``_MUTABLE`` are taken from pickles that set no attribute. Nor is ``range`` here, which fills the
 #: memory from a dozen bytes once it is handed to ``deque``.
 _HARMLESS = frozenset(
     {
@@ -95,9 +95,13 @@ _HARMLESS = frozenset(
         ("datetime", "timezone"),
         ("decimal", "Decimal"),
         ("django.utils.safestring", "SafeString"),
+        ("markupsafe", "Markup"),
         ("uuid", "UUID"),
     }
 )
+#: Taken only from pickles that set no attribute.
+_MUTABLE = frozenset({"Markup", "SafeString"})
+_MEMO_WRITES = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 
 
 class _NotHarmless(pickle.UnpicklingError):
@@ -105,17 +109,26 @@ class _NotHarmless(pickle.UnpicklingError):
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    def __init__(self, data: Bytes) -> None:
+    def __init__(self, data: bytes, *, sets_attributes: bool) -> None:
         super().__init__(io.BytesIO(data))
-        self._data = data
+        self._sets_attributes = sets_attributes
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _HARMLESS or (name == "SafeString" and self._sets_attributes()):
+        if (module, name) not in _HARMLESS or (name in _MUTABLE and self._sets_attributes):
             raise _NotHarmless(f"{module}.{name}")
         return super().find_class(module, name)
 
-    def _sets_attributes(self) -> bool:
-        return any(opcode.name == "BUILD" for opcode, _, _ in pickletools.genops(bytes(self._data)))
+
+def _load_untrusted(data: Bytes) -> Any:
+    """Return the value of a pickle that nobody signed, after reading through it without carrying it out."""
+    data = bytes(data)
+    opcodes = set()
+    for opcode, argument, _ in pickletools.genops(data):
+        opcodes.add(opcode.name)
+        # The unpickler makes room for all indices up to the one that it is told: a few bytes would fill the memory.
+        if opcode.name in _MEMO_WRITES and int(argument or 0) > len(data):
+            raise pickle.UnpicklingError(f"a memo index of {argument:,}")
+    return _RestrictedUnpickler(data, sets_attributes="BUILD" in opcodes).load()
 
 
 def encode(value: Any, *, trusted: bool) -> tuple[str, bytes]:
@@ -135,7 +148,7 @@ def encode(value: Any, *, trusted: bool) -> tuple[str, bytes]:
         raise ValueRejected(f"a {type(value).__qualname__} cannot be pickled: {error}") from error
     if not trusted:
         try:
-            _RestrictedUnpickler(data).load()
+            _load_untrusted(data)
         except _NotHarmless as error:
             raise ValueRejected(
                 f"a {type(value).__qualname__} holds a {error}, which is not loaded from unsigned entries, since"
@@ -161,7 +174,7 @@ def decode(tag: str, data: Bytes, *, trusted: bool) -> Any:
             return decoder(bytes(data))
         if trusted:
             return pickle.loads(data)  # noqa: S301 - verified above
-        return _RestrictedUnpickler(data).load()
+        return _load_untrusted(data)
     except _NotHarmless as error:
         raise EntryRefused("unsigned", f"an unsigned pickle names {error}") from error
     except Exception as error:  # constructors of any class run here; a renamed one is a miss, not an outage

@@ -342,3 +342,10 @@ def test_a_memoryview_is_decoded_to_plain_types():
 
 def test_pickles_are_of_protocol_5_on_every_python():
     assert encode([uuid.UUID(int=1), dt.date(2024, 1, 1)], trusted=False)[1][:2] == b"\x80\x05"
+
+
+def test_an_unsigned_pickle_cannot_fill_the_memory_by_a_memo_index() -> None:
+    """The unpickler would make room for 2**32 objects."""
+    bomb = b"\x80\x05]r\xff\xff\xff\xfe."
+    with pytest.raises(EntryRefused, match="memo index"):
+        decode("pickle", bomb, trusted=False)
