@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from typing import Any
 
 import django
 import pytest
+from asgiref.sync import async_to_sync
 from fake_clock import FakeClock
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "with_django.site_settings")
@@ -25,7 +25,7 @@ class Awaited:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self.cache, f"a{name}")
-        return lambda *args, **kwargs: asyncio.run(method(*args, **kwargs))
+        return async_to_sync(method)
 
 
 @pytest.fixture(params=["sync", "async"])

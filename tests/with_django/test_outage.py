@@ -1,0 +1,95 @@
+"""A site whose bucket cannot be reached serves its pages as if the cache were empty, unless it is told not to."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.test import Client
+
+from cloudcached import PartialFailure, StoreUnreachable
+from cloudcached_django import S3Cache
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give a LOCATION whose endpoint refuses every connection: a port that is bound, and not listened on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testsecret")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield f"s3://bucket/{taken.getsockname()[1]}"
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest, nowhere: str) -> Callable[..., Any]:
+    """Give a function that calls a verb of a cache with these OPTIONS, or awaits its twin."""
+    caches: dict[bool, S3Cache] = {}
+
+    def call(verb: str, *args: Any, silent: bool = True) -> Any:
+        options = {} if silent else {"timeout": 0.2, "fail_silently": False}
+        cache = caches.setdefault(silent, S3Cache(nowhere, {"OPTIONS": options}))
+        if request.param == "sync":
+            return getattr(cache, verb)(*args)
+        return async_to_sync(getattr(cache, f"a{verb}"))(*args)
+
+    return call
+
+
+ANSWERS = [
+    ("get", ("key", "default"), "default"),
+    ("add", ("key", 1), False),
+    ("set", ("key", 1), None),
+    ("touch", ("key",), False),
+    ("delete", ("key",), False),
+    ("has_key", ("key",), False),
+    ("get_or_set", ("key", lambda: "computed"), "computed"),
+    ("get_many", (["a", "b"],), {}),
+    ("set_many", ({"a": 1, "b": 2},), ["a", "b"]),
+    ("delete_many", (["a", "b"],), None),
+    ("clear", (), None),
+    ("ttl", ("key",), 0),
+    ("persist", ("key",), False),
+    ("expire", ("key", 5), False),
+    ("expire_at", ("key", 2_000_000_000), False),
+    ("keys", ("*",), []),
+    ("delete_pattern", ("*",), 0),
+]
+
+
+@pytest.mark.parametrize(("verb", "args", "answer"), ANSWERS, ids=[row[0] for row in ANSWERS])
+def test_every_verb_answers_as_if_the_cache_were_empty(
+    call: Callable[..., Any], verb: str, args: tuple[Any, ...], answer: Any
+) -> None:
+    assert call(verb, *args) == answer
+
+
+def test_there_is_nothing_to_count_or_to_move(call: Callable[..., Any]) -> None:
+    for verb in ("incr", "decr", "incr_version", "decr_version"):
+        with pytest.raises(ValueError):
+            call(verb, "key")
+
+
+@pytest.mark.parametrize(("verb", "args"), [row[:2] for row in ANSWERS if row[0] != "set_many"])
+def test_every_verb_raises_where_it_shall(call: Callable[..., Any], verb: str, args: tuple[Any, ...]) -> None:
+    with pytest.raises((StoreUnreachable, PartialFailure)):
+        call(verb, *args, silent=False)
+
+
+@pytest.mark.django_db
+def test_pages_are_served(settings: Any, nowhere: str) -> None:
+    from with_django.site_urls import computed
+
+    computed.clear()
+    settings.CACHES = {"default": {"BACKEND": "cloudcached_django.S3Cache", "LOCATION": nowhere}}
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+    client = Client()
+    for number in (1, 2):
+        for path, page in [("cached", f"cached {number}"), ("fragment/Ada", f"Ada {number}"), ("visits", f"{number}")]:
+            response = client.get(f"/{path}/")
+            assert (response.status_code, response.content.decode()) == (200, page)
