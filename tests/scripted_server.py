@@ -10,6 +10,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ class ScriptedServer:
     def __init__(self) -> None:
         self.step: Step = answer(200, b"hello")
         self.requests: list[Request] = []
+        #: Seconds that each MB of a body takes to be read.
+        self.pace = 0.0
         #: Set at the end: a step that waits, waits for this.
         self.over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -86,13 +89,13 @@ class ScriptedServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            request = read_request(connection)
+            request = read_request(connection, self.pace)
             if request is not None:
                 self.requests.append(request)
                 self.step(request, connection)
 
 
-def read_request(connection: socket.socket) -> Request | None:
+def read_request(connection: socket.socket, pace: float = 0.0) -> Request | None:
     """Read one request; ``None`` if the client hangs up or speaks something else."""
     if connection.recv(1, socket.MSG_PEEK) in (b"", b"\x16"):
         return None  # 0x16: TLS
@@ -106,8 +109,11 @@ def read_request(connection: socket.socket) -> Request | None:
             headers[name.strip().lower()] = value.strip()
         if headers.get("expect") == "100-continue":
             connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = file.read(int(headers.get("content-length", 0)))
-        return Request(words[0], words[1], headers, body)
+        body = bytearray()
+        while missing := int(headers.get("content-length", 0)) - len(body):
+            body += file.read(min(missing, 1 << 20))
+            time.sleep(pace)
+        return Request(words[0], words[1], headers, bytes(body))
 
 
 def head(status: int, length: int | None, headers: dict[str, str] | None = None) -> bytes:

@@ -79,11 +79,10 @@ def from_answer(operation: str, object_key: str, status: int, code: str, text: s
     if kind is BucketMissing:
         text = text or "there is no such bucket"
     message = " ".join(filter(None, (str(status), code if code != str(status) else "", text)))
-    return made(kind, operation, object_key, message + _HINTS.get(kind, ""), code or str(status))
+    return made(kind, operation, object_key, message, code or str(status))
 
 
 def made(kind: type[StoreError], operation: str, object_key: str, text: str, code: str = "") -> StoreError:
     """Return an error of *kind* with its context."""
-    return kind(
-        f"{operation} {object_key}".rstrip() + f": {text}", operation=operation, object_key=object_key, code=code
-    )
+    message = f"{operation} {object_key}".rstrip() + f": {text}{_HINTS.get(kind, '')}"
+    return kind(message, operation=operation, object_key=object_key, code=code)

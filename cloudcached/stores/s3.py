@@ -20,7 +20,7 @@ from ..errors import (
 )
 from ..sessions import Sessions
 from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, PlainHead, Store, When
-from .deadlines import Deadline, Upload
+from .deadlines import Deadline, Upload, allowance
 from .failures import NO_ETAG, from_answer, is_bare_404, made
 from .limits import BATCH, check_batch, check_metadata, check_object_key, check_range
 
@@ -98,8 +98,7 @@ class S3Store(Store):
         elif isinstance(when, Matches):
             arguments["IfMatch"] = when.etag  # without quotes: Ceph 16 knows no other form
         self.sessions.connection()  # making the first one must not take from the time of sending
-        deadline = Deadline(timeout)
-        deadline.extend(len(body))
+        deadline = Deadline(timeout + allowance(len(body)))
         arguments["Body"] = bytes(body) if len(body) <= _PIECEWISE else Upload(body, deadline)
         return _etag("put", object_key, self._call("put", object_key, timeout, "put_object", deadline, **arguments))
 

@@ -126,9 +126,10 @@ class ObjectStoreContract:
 
     @pytest.mark.parametrize(
         "metadata",
-        [{"A": "1"}, {"a_b": "1"}, {"": "1"}, {"a": ""}, {"a": " 1"}, {"a": "1 "}, {"a": "1\n"}, {"a": "\t"}]
-        + [{"a": "\xe9"}, {"a": "x" * 2048}],
-        ids=repr,
+        [
+            *({name: "1"} for name in ("A", "a_b", "a b", "")),
+            *({"a": value} for value in ("", " 1", "1 ", "1\n", "\t", "\xe9", "x" * 2048)),
+        ],
     )
     def test_metadata_that_would_be_changed_is_refused(self, store: Store, root: str, metadata: dict[str, str]) -> None:
         with pytest.raises(StoreRefused):
