@@ -1,0 +1,118 @@
+"""What a bucket does when many ask at once, and how fast it is."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+from ..errors import StoreError
+from ..stores.base import ABSENT, Matches, When
+from .probe import Probe, Seen, no, probe, unsure, yes
+from .site import Site
+
+#: Writers in one round of a race.
+WRITERS: Final = 50
+#: PUTs, and GETs, that are timed.
+SAMPLES: Final = 20
+
+_RACES = "what coordinates several callers may be done by more than one of them: use this store for get and set"
+
+
+class _Round(NamedTuple):
+    #: Who was told that its write was done.
+    winners: list[int]
+    #: Whose bytes are there afterwards; ``None`` for nobody's.
+    kept: int | None
+    #: What the others were answered, and how often.
+    losers: Counter[str]
+
+
+def race_if_absent(rounds: int) -> Probe:
+    """Return the probe of ``rounds`` races for a name that is free."""
+
+    def ask(site: Site) -> Seen:
+        return _judged([_race(site, site.name("race"), ABSENT) for _ in range(rounds)])
+
+    return Probe("race-if-absent", f"One of {WRITERS} PUTs If-None-Match: * at once is done", ask)
+
+
+def race_if_match(rounds: int) -> Probe:
+    """Return the probe of ``rounds`` races over one object."""
+
+    def ask(site: Site) -> Seen:
+        bases = (site.write("race", b"base") for _ in range(rounds))
+        return _judged([_race(site, name, Matches(etag)) for name, etag in bases])
+
+    return Probe("race-if-match", f"One of {WRITERS} PUTs If-Match at once is done", ask)
+
+
+def _race(site: Site, name: str, when: When) -> _Round:
+    """Let all writers put bodies of their own under *name* at once. Cost: one PUT each, and a GET."""
+    bodies = [f"writer {number} of {name}".encode() for number in range(WRITERS)]
+    start = threading.Barrier(WRITERS, timeout=30)
+
+    def write(body: bytes) -> str:
+        start.wait()
+        try:
+            site.store.put(name, body, {}, when=when, timeout=site.config.timeout)
+        except StoreError as error:
+            return _label(error)
+        return ""
+
+    with ThreadPoolExecutor(WRITERS) as writers:
+        answers = list(writers.map(write, bodies))
+    kept = site.body(name)
+    return _Round(
+        [number for number, answer in enumerate(answers) if not answer],
+        bodies.index(kept) if kept in bodies else None,
+        Counter(filter(None, answers)),
+    )
+
+
+def _label(error: StoreError) -> str:
+    """Return the status and code that a store's error was made of."""
+    status = str(error).partition(": ")[2][:3]
+    return f"{status} {error.code}" if status.isdigit() and status != error.code else error.code or type(error).__name__
+
+
+def _judged(rounds: list[_Round]) -> Seen:
+    losers = sum((race.losers for race in rounds), Counter())
+    told = "".join(f", {count} x {label}" for label, count in losers.most_common())
+    crowded = [len(race.winners) for race in rounds if len(race.winners) > 1]
+    if crowded:
+        text = f"up to {max(crowded)} winners, in {len(crowded)} of {len(rounds)} rounds{told}"
+        return no(text, "problem", _RACES)
+    if any(race.winners and race.winners != [race.kept] for race in rounds):
+        return no(f"the winner's bytes are not what is there; the others: {told}", "problem", _RACES)
+    decided = sum(bool(race.winners) for race in rounds)
+    if not decided:
+        return unsure(f"no winner in {len(rounds)} rounds{told}")
+    return yes(f"one winner, in {decided} of {len(rounds)} rounds{told}")
+
+
+@probe("speed", "A GET after a PUT sees it")
+def speed(site: Site) -> Seen:
+    """Write one object anew and read it back, again and again, by the client's own way."""
+    name, timeout, now = site.name("speed"), site.config.timeout, site.clock.monotonic
+    puts, gets, stale = [], [], 0
+    for number in range(SAMPLES):
+        body = b"version %d" % number
+        began = now()
+        site.store.put(name, body, {}, timeout=timeout)
+        written = now()
+        stale += site.store.get(name, timeout=timeout).read() != body
+        puts.append(written - began)
+        gets.append(now() - written)
+    figures = {"get_ms": _median_ms(gets), "put_ms": _median_ms(puts)}
+    text = f"{SAMPLES} of {SAMPLES}; median GET {figures['get_ms']:g} ms, PUT {figures['put_ms']:g} ms"
+    if stale:
+        advice = "readers may see what was overwritten before"
+        return no(f"{SAMPLES - stale}{text[len(str(SAMPLES)) :]}", "warning", advice, figures=figures)
+    return yes(text, figures=figures)
+
+
+def _median_ms(seconds: list[float]) -> float:
+    return round(statistics.median(seconds) * 1000, 2)

@@ -1,0 +1,184 @@
+"""A bucket under examination: raw requests to it, and the objects that they leave behind."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from .._types import Clock
+from ..config import Config
+from ..errors import StoreError
+from ..keys import Names
+from ..sessions import Sessions
+from ..stores import open_store
+from ..stores.conditions import endpoint_of
+from ..stores.deadlines import Deadline
+from ..stores.failures import from_answer, made
+from ..stores.s3 import kind_of
+
+
+class Reply(NamedTuple):
+    """How the store answered one request."""
+
+    status: int
+    #: The store's own error code, "" where it gave none.
+    code: str
+    text: str
+    headers: Mapping[str, str]
+    #: What boto3 made of it; a body is under ``Content``.
+    data: Mapping[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was done."""
+        return 200 <= self.status < 300  # noqa: PLR2004
+
+    @property
+    def label(self) -> str:
+        """The status, with the error code that goes with it."""
+        return f"{self.status} {self.code}".rstrip() if self.code != str(self.status) else self.code
+
+    def error(self, operation: str) -> StoreError:
+        """Return the error that it stands for."""
+        return from_answer(operation, "", self.status, self.code, self.text)
+
+
+class Site:
+    """One bucket, and a place in it for the objects of one examination, which are removed at the end."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self.config = config
+        self.clock = clock
+        #: What the client would use, conditions believed.
+        self.store = open_store(replace(config, conditional_writes="trust"), clock)
+        self.root = Names(config.prefix).reserved("doctor", secrets.token_hex(8)) + "/"
+        #: Whether removed objects leave old versions behind.
+        self.versioned = False
+        #: The ``Server`` header, once one was seen.
+        self.server = ""
+        self._sessions = Sessions(dict(config.s3), config.timeout)
+        self._names: list[str] = []
+
+    def __enter__(self) -> Site:  # noqa: PYI034 - Self needs Python 3.11
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.clear()
+        self.store.close()
+        self._sessions.close()
+
+    @property
+    def endpoint(self) -> str:
+        """The URL that requests go to."""
+        return endpoint_of(self.config, self._sessions)
+
+    def name(self, kind: str) -> str:
+        """Return a fresh name for an object, which is removed at the end."""
+        name = f"{self.root}{len(self._names)}-{kind}"
+        self._names.append(name)
+        return name
+
+    def write(self, kind: str, body: bytes) -> tuple[str, str]:
+        """Write a fresh object; return its name and ETag. Cost: 1 PUT."""
+        name = self.name(kind)
+        return name, self.must("put_object", Key=name, Body=body).data["ETag"].strip('"')
+
+    def body(self, name: str) -> bytes | None:
+        """Return an object's body, ``None`` where there is no object. Cost: 1 GET."""
+        reply = self.ask("get_object", Key=name)
+        if reply.status == 404:  # noqa: PLR2004
+            return None
+        content: bytes = (reply if reply.ok else self.must("get_object", Key=name)).data["Content"]
+        return content
+
+    def must(self, verb: str, **arguments: Any) -> Reply:
+        """Send a request that has to be done, twice if need be. Raises ``StoreError``."""
+        try:
+            reply = self._done(verb, arguments)
+        except StoreError as error:
+            if not error.retryable:
+                raise
+            reply = self._done(verb, arguments)
+        return reply
+
+    def _done(self, verb: str, arguments: Mapping[str, Any]) -> Reply:
+        reply = self.ask(verb, **arguments)
+        if not reply.ok:
+            raise reply.error(verb)
+        return reply
+
+    def ask(self, verb: str, **arguments: Any) -> Reply:
+        """Send one request by the boto3 client's method *verb*, and return whatever is answered.
+
+        Raises ``StoreError`` where nothing is, and ``ConfigError`` where boto3 refuses its settings.
+        """
+        connection = self._sessions.connection()
+        try:
+            with connection.http.until(Deadline(self.config.timeout)):
+                data: dict[str, Any] = getattr(connection.client, verb)(Bucket=self.config.bucket, **arguments)
+                if "Body" in data:
+                    data["Content"] = bytes(data.pop("Body").read())
+        except Exception as exc:
+            response = getattr(exc, "response", None)
+            if not isinstance(response, dict):
+                kind = type(exc) if isinstance(exc, StoreError) else kind_of(exc)
+                raise made(kind, verb, "", f"{type(exc).__name__}: {exc}") from exc
+            data = response
+        about, error = data.get("ResponseMetadata", {}), data.get("Error", {})
+        headers = about.get("HTTPHeaders", {})
+        self.server = headers.get("server", self.server)
+        return Reply(
+            about.get("HTTPStatusCode", 0), str(error.get("Code", "")), error.get("Message", ""), headers, data
+        )
+
+    @contextmanager
+    def header(self, operation: str, name: str, value: str) -> Iterator[None]:
+        """Add a header that boto3 does not know to each request of *operation*, such as ``DeleteObject``."""
+        events = self._sessions.connection().client.meta.events
+
+        def add(params: dict[str, Any], **_: Any) -> None:
+            params["headers"][name] = value
+
+        events.register(f"before-call.s3.{operation}", add)
+        try:
+            yield
+        finally:
+            events.unregister(f"before-call.s3.{operation}", add)
+
+    def clear(self) -> str:
+        """Remove every object of this examination; return what could not be, "" for nothing.
+
+        Cost: 1 DELETE for each; with versions + 1 ListObjectVersions + 1 DELETE for each.
+        """
+        names, self._names = self._names, []
+        failures = list(filter(None, (self._removed(Key=name) for name in names)))
+        if self.versioned and names:
+            failures += self._clear_versions()
+        return f"{len(failures)} objects under {self.root} stay: {failures[0]}" if failures else ""
+
+    def _clear_versions(self) -> list[str]:
+        failures: list[str] = []
+        while not failures:
+            try:
+                data = self.must("list_object_versions", Prefix=self.root).data
+            except StoreError as error:
+                return [str(error)]
+            rows = [*data.get("Versions", ()), *data.get("DeleteMarkers", ())]
+            if not rows:
+                break
+            failures += filter(None, (self._removed(Key=row["Key"], VersionId=row["VersionId"]) for row in rows))
+        return failures
+
+    def _removed(self, **which: str) -> str:
+        """Remove an object or a version; return why it stays, "" if it does not."""
+        try:
+            reply = self.ask("delete_object", **which)
+        except StoreError as error:
+            return str(error)
+        return "" if reply.ok or reply.status == 404 else str(reply.error("delete"))  # noqa: PLR2004
