@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from cloudcached import Client, StoreError, StoreUnreachable
-from cloudcached._types import Bytes
+from cloudcached._types import Bytes, Clock
 from cloudcached.stores.base import ABSENT, ALWAYS, Found, Head, Listed, Store, When
 
 S = TypeVar("S", bound="Wrapper")
@@ -164,6 +164,23 @@ def wrap(client: Client, make: Callable[[Store], S]) -> S:
     store = make(client._engine.store)
     client._engine.store = store
     return store
+
+
+class Bench:
+    """Two clients of one cache in memory, of which one goes by a faulty store."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.client = Client("memory://", clock=clock)
+        self.rival = Client("memory://", clock=clock)
+        self.rival._engine.store = self.client._engine.store
+        self.store = wrap(self.client, FaultyStore)
+        self.object_key = self.client._engine.place("k").object_key
+
+    @property
+    def tries(self) -> list[str]:
+        """The operations that the client asked for."""
+        return self.store.asked
 
 
 def ok(forward: Callable[[], Any]) -> Any:
