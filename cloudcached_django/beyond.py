@@ -74,7 +74,7 @@ class BeyondDjango(ClientCache):
 
     # Locks
 
-    def lock(
+    def lock(  # noqa: PLR0917 - django-redis's signature
         self,
         key: Any,
         version: int | None = None,
