@@ -37,7 +37,7 @@ from .compression import ZSTD, compress, decompress
 from .config import Config
 from .errors import EntryRefused, ValueTooLarge
 from .keys import KEY_LIMIT_BYTES
-from .signing import PLAIN, SEAL_BYTES, UNSIGNED, Signer, same
+from .signing import PLAIN, SEAL_BYTES, UNSIGNED, same
 
 FORMAT = "1"
 #: The chain of a write over nothing begins so.
@@ -50,10 +50,13 @@ _NEVER = "never"
 _NONCE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 #: Digits of the year 9999 in milliseconds.
 _NUMBER_LIMIT = 15
-#: What every entry has, in the order in which it is signed; the signature itself and cc-recent come on top.
-_NAMES = ("cc-type", "cc-encoding", "cc-expires", "cc-created", "cc-nonce", "cc-key-id", "cc-format")
-_KNOWN = frozenset({*_NAMES, "cc-recent", "cc-signature"})
+#: What every entry has, in the order in which it is signed, and the signature itself.
+_NAMES = ("cc-type", "cc-encoding", "cc-expires", "cc-created", "cc-nonce", "cc-key-id", "cc-format", "cc-signature")
+#: What an entry may have, signed behind the others by name and value.
+_OPTIONAL = ("cc-recent",)
+_KNOWN = frozenset(_NAMES + _OPTIONAL)
 _values = itemgetter(*_NAMES)
+_signed_values = itemgetter(*_NAMES[:-1])
 _RECENT = re.compile(r"(?:start|[A-Za-z0-9_-]{11})(?: [A-Za-z0-9_-]{11}){0,31}", re.ASCII)
 #: 66 bits of each nonce are enough to tell 32 of them apart, and keep the list within S3's 2 KB.
 _SHORT = 11
@@ -181,17 +184,37 @@ class Codec:
     def check(self, object_key: str, metadata: Mapping[str, str], size: int) -> Meta:
         """Return the metadata of an entry whose signature holds.
 
-        Raises ``EntryRefused``.
+        Raises ``EntryRefused``. In one piece, since every ``get`` comes through here: what runs after a wait for the
+        network runs cold, and each call in it costs microseconds.
         """
-        signer, signature = self._signer_of(metadata)
+        try:
+            type_tag, encoding, expires, created, nonce, key_id, version, signature = _values(metadata)
+        except KeyError as error:
+            raise EntryRefused("format", f"no {error}") from error
+        if version != FORMAT:
+            raise EntryRefused("format", f"format {version!r}; this version reads {FORMAT}")
+        signer = self._signers.get(key_id)
+        if signer is None:
+            raise _unknown_key(key_id)
         canonical = _canonical(object_key, metadata)
         if len(canonical) > METADATA_LIMIT_BYTES + len(object_key):
             raise EntryRefused("format", "the metadata is over 2 KB")
-        if not same(signer.sign(canonical).encode(), signature.encode("utf-8", "replace")):
+        if not (signature.isascii() and same(signer.sign(canonical), signature)):
             raise EntryRefused("signature", "the metadata was changed, or belongs to another object")
         if size < SEAL_BYTES or size > self._limit + _AROUND_BYTES:
             raise EntryRefused("size", f"{size:,} bytes, with max_value_bytes = {self._limit:,}")
-        return _parse(metadata)
+        if not _NONCE.fullmatch(nonce) or max(len(expires), len(created)) > _NUMBER_LIMIT:
+            raise EntryRefused("format", "the nonce, the deadline or the creation time is not one")
+        recent = metadata.get("cc-recent")
+        if recent is not None and not _RECENT.fullmatch(recent):
+            raise EntryRefused("format", "the list of recent nonces is not one")
+        try:
+            expires_ms, created_ms = None if expires == _NEVER else int(expires), int(created)
+        except ValueError as error:
+            raise EntryRefused("format", str(error)) from error
+        chain = tuple(recent.split(" ")) if recent else ()
+        encoding, _, cipher = encoding.partition("+")
+        return Meta(type_tag, encoding, expires_ms, created_ms, nonce, key_id, chain, cipher)
 
     def open(self, place: Place, meta: Meta, body: Bytes) -> Bytes:
         """Return the encoded data of a body whose seal holds.
@@ -243,16 +266,11 @@ class Codec:
         except UnicodeDecodeError as error:
             raise EntryRefused("key", "the key inside is no UTF-8") from error
 
-    def _signer_of(self, metadata: Mapping[str, str]) -> tuple[Signer, str]:
-        if metadata.get("cc-format") != FORMAT:
-            raise EntryRefused("format", f"format {metadata.get('cc-format')!r}; this version reads {FORMAT}")
-        key_id = metadata.get("cc-key-id", "")
-        signer = self._signers.get(key_id)
-        if signer is not None:
-            return signer, metadata.get("cc-signature", "")
-        if key_id == UNSIGNED:
-            raise EntryRefused("unsigned", "the entry is not signed")
-        raise EntryRefused("key-id", f"signed with {key_id[:40]!r}, none of the configured keys")
+
+def _unknown_key(key_id: str) -> EntryRefused:
+    if key_id == UNSIGNED:
+        return EntryRefused("unsigned", "the entry is not signed")
+    return EntryRefused("key-id", f"signed with {key_id[:40]!r}, none of the configured keys")
 
 
 def _inner_key(key: str) -> bytes:
@@ -263,33 +281,13 @@ def _inner_key(key: str) -> bytes:
 def _canonical(object_key: str, metadata: Mapping[str, str]) -> bytes:
     """Return all of our metadata but the signature in one form, with the object's name.
 
-    Values cannot hold a newline: HTTP has no way to carry one. Raises ``EntryRefused`` for a name too few, and for
-    one of ours that this version does not know, which would be outside of the signature.
+    Values cannot hold a newline: HTTP has no way to carry one. Raises ``EntryRefused`` for a name of ours that this
+    version does not know: it would be outside of the signature.
     """
-    recent = metadata.get("cc-recent", "")
-    if len(metadata) != len(_NAMES) + 1 + bool(recent):  # the signature comes on top; others add foreign names
+    signed = (object_key, *_signed_values(metadata))
+    if len(metadata) > len(_NAMES) - ("cc-signature" not in metadata):  # something optional, or foreign
         unknown = [name for name in metadata if name.startswith("cc-") and name not in _KNOWN]
         if unknown:
             raise EntryRefused("format", f"unknown metadata {unknown[0][:40]!r}")
-    try:
-        return "\n".join((object_key, *_values(metadata), recent)).encode("utf-8", "surrogatepass")
-    except KeyError as error:
-        raise EntryRefused("format", f"no {error}") from error
-
-
-def _parse(metadata: Mapping[str, str]) -> Meta:
-    type_tag, encoding, expires, created, nonce, key_id, _ = _values(metadata)
-    if not _NONCE.fullmatch(nonce) or max(len(expires), len(created)) > _NUMBER_LIMIT:
-        raise EntryRefused("format", "the nonce, the deadline or the creation time is not one")
-    try:
-        expires_ms = None if expires == _NEVER else int(expires)
-        created_ms = int(created)
-    except ValueError as error:
-        raise EntryRefused("format", str(error)) from error
-    encoding, _, cipher = encoding.partition("+")
-    recent = metadata.get("cc-recent")
-    if recent is not None and not _RECENT.fullmatch(recent):
-        raise EntryRefused("format", "the list of recent nonces is not one")
-    return Meta(
-        type_tag, encoding, expires_ms, created_ms, nonce, key_id, tuple(recent.split(" ")) if recent else (), cipher
-    )
+        signed += tuple(f"{name}={metadata[name]}" for name in _OPTIONAL if name in metadata)
+    return "\n".join(signed).encode("utf-8", "surrogatepass")

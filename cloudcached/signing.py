@@ -9,7 +9,6 @@ and prove nothing about the writer.
 
 from __future__ import annotations
 
-import base64
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,9 +44,8 @@ class Signer:
         return digest.digest()
 
     def sign(self, canonical: bytes) -> str:
-        """Return the signature of the canonical list of metadata, as 43 characters of base64url."""
-        digest = blake2b(canonical, key=self.metadata_key, digest_size=32).digest()
-        return base64.urlsafe_b64encode(digest)[:43].decode("ascii")
+        """Return the signature of the canonical list of metadata, as 64 hex digits."""
+        return blake2b(canonical, key=self.metadata_key, digest_size=32).hexdigest()
 
 
 #: What writes and reads where no signing key is set.
@@ -75,6 +73,5 @@ class SigningKeys:
         )
 
 
-def same(left: Bytes, right: Bytes) -> bool:
-    """Compare in constant time."""
-    return hmac.compare_digest(left, right)
+#: Compare two bytes, or two ASCII strings, in constant time.
+same = hmac.compare_digest
