@@ -118,6 +118,7 @@ def test_a_process_probes_once_and_removes_what_it_wrote(stub: Stub) -> None:
     assert stub.objects == {}
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_asks_for_itself(stub: Stub) -> None:
     cache = Client("s3://stub/p", transport="boto3", conditional_writes="probe")
     with pytest.raises(ConditionsIgnored):

@@ -70,7 +70,7 @@ def test_a_store_without_conditions(stub: Stub) -> None:
         "lifecycle",
         "encryption",
     }
-    assert finding(report, "race-if-absent").seen == "up to 50 winners, in 2 of 2 rounds"
+    assert finding(report, "race-if-absent").seen == "up to 50 winners in 2 of 2 rounds"
     assert states(report) == {
         "get": "holds",
         "set": "holds",
@@ -309,9 +309,9 @@ def test_mistakes(url: str, options: dict[str, Any], text: str) -> None:
 @pytest.mark.parametrize(
     ("rounds", "answer", "text"),
     [
-        ([([3], 3), ([7], 7)], "yes", "one winner, in 2 of 2 rounds, 98 x 412"),
-        ([([3], 3), ([], None)], "yes", "one winner, in 1 of 2 rounds"),
-        ([([3], 3), ([4, 9], 9)], "no", "up to 2 winners, in 1 of 2 rounds"),
+        ([([3], 3), ([7], 7)], "yes", "one winner in 2 of 2 rounds; losers: 98 x 412"),
+        ([([3], 3), ([], None)], "yes", "one winner in 1 of 2 rounds"),
+        ([([3], 3), ([4, 9], 9)], "no", "up to 2 winners in 1 of 2 rounds"),
         ([([3], 3), ([4], 9)], "no", "are not what is there"),
         ([([3], None)], "no", "are not what is there"),
         ([([], 4), ([], None)], "unknown", "no winner in 2 rounds"),

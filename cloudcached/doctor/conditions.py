@@ -62,7 +62,10 @@ def _judged(reply: Reply) -> Seen:
     return refused(reply, "problem", "s3:PutObject", _NO_CONDITIONS)
 
 
-_NO_CONDITIONAL_DELETE = "purge cannot tell an expired entry from one rewritten meanwhile: prefer lifecycle rules"
+_NO_CONDITIONAL_DELETE = (
+    "without it, or Ceph's own condition, purge cannot tell an expired entry from one rewritten meanwhile:"
+    " prefer lifecycle rules"
+)
 
 
 @probe("delete-if-match", "DELETE If-Match")

@@ -80,17 +80,18 @@ def _label(error: StoreError) -> str:
 
 def _judged(rounds: list[_Round]) -> Seen:
     losers = sum((race.losers for race in rounds), Counter())
-    told = "".join(f", {count} x {label}" for label, count in losers.most_common())
+    told = "; losers: " if losers else ""
+    told += ", ".join(f"{count} x {label}" for label, count in losers.most_common())
     crowded = [len(race.winners) for race in rounds if len(race.winners) > 1]
     if crowded:
-        text = f"up to {max(crowded)} winners, in {len(crowded)} of {len(rounds)} rounds{told}"
+        text = f"up to {max(crowded)} winners in {len(crowded)} of {len(rounds)} rounds{told}"
         return no(text, "problem", _RACES)
     if any(race.winners and race.winners != [race.kept] for race in rounds):
-        return no(f"the winner's bytes are not what is there; the others: {told}", "problem", _RACES)
+        return no(f"the winner's bytes are not what is there{told}", "problem", _RACES)
     decided = sum(bool(race.winners) for race in rounds)
     if not decided:
         return unsure(f"no winner in {len(rounds)} rounds{told}")
-    return yes(f"one winner, in {decided} of {len(rounds)} rounds{told}")
+    return yes(f"one winner in {decided} of {len(rounds)} rounds{told}")
 
 
 @probe("speed", "A GET after a PUT sees it")

@@ -1,0 +1,57 @@
+"""The command line, ``cloudcached``: one definition of its verbs, for the shell and for the frameworks' own commands.
+
+A framework that knows which cache is meant calls ``main`` with its URL and options; its verbs then take no URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import click
+
+from .. import __version__
+from .data import COMMANDS
+from .doctor import doctor
+from .target import Target
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="cloudcached")
+@click.pass_context
+def verbs(ctx: click.Context) -> None:
+    r"""Look after a cache whose entries live in S3.
+
+    Each command works on the cache of a URL, such as s3://bucket/prefix: its first argument, or CLOUDCACHED_URL in the
+    environment. Entries are signed and verified with CLOUDCACHED_SIGNING_KEY. Endpoint, region, profile and
+    credentials come from where boto3 takes them.
+
+    \b
+    Exit codes:
+      0    done, or the answer is yes
+      1    the answer is no: no such entry, a promise that does not hold
+      2    the command line or the configuration is wrong
+      3    the store cannot be asked: not reached, no such bucket, access denied
+      130  interrupted
+    """
+    ctx.obj = ctx.obj or Target.of_environment()
+
+
+for command in (*COMMANDS, doctor):
+    verbs.add_command(command)
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    url: str = "",
+    options: Mapping[str, Any] | None = None,
+    prog_name: str = "cloudcached",
+) -> NoReturn:
+    """Run one command line, and exit with its code.
+
+    url, options: the cache to work on, as ``Client`` takes them; without a URL the command line and the environment
+    name it.
+    """
+    target = Target(url, dict(options or {}), fixed=True) if url else None
+    verbs.main(args=arguments, prog_name=prog_name, obj=target)

@@ -1,0 +1,324 @@
+"""The commands on entries: get, put, rm, ls, ttl, touch, info, clear and stats."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import sys
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from .._types import MISSING
+from ..clock import SystemClock
+from ..engine import Engine
+from ..entry import EntryInfo
+from ..hooks import Counters
+from ..pool import fan_out
+from ..stores import open_store
+from .output import printable, say, show_json, show_table
+from .target import Failure, Target, Verb
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+#: What a glob pattern does not begin with literally.
+_WILD: Final = re.compile(r"[*?\[]")
+
+
+class Missing(Failure):
+    """The answer is no."""
+
+    exit_code = 1
+
+
+def _expiry(text: str) -> float | None:
+    if text == "never":
+        return None
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no time: write seconds, 15m, 12h, 30d or never")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+_expire = click.option(
+    "--expire",
+    type=_expiry,
+    default="1h",
+    show_default=True,
+    metavar="TIME",
+    help="When it expires: seconds, 15m, 12h, 30d or never.",
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+
+
+def _no_entry(key: str) -> Missing:
+    return Missing(f"there is no live entry under {printable(key)!r}")
+
+
+@click.command(cls=Verb)
+@click.argument("key")
+@_as_json
+@click.pass_obj
+def get(target: Target, /, *, key: str, as_json: bool) -> None:
+    """Print the value of KEY.
+
+    Text is followed by a newline; bytes go to a pipe as they are. Exit code 1: there is no live entry.
+    """
+    value = target.client().get(key, MISSING)
+    if value is MISSING:
+        raise _no_entry(key)
+    if as_json:
+        show_json({"key": key, "type": type(value).__name__, **_plain(value)})
+    elif isinstance(value, bytes) and not sys.stdout.isatty():
+        click.echo(value, nl=False)
+    elif isinstance(value, str):
+        click.echo(value.encode("utf-8", "surrogatepass"))
+    else:
+        click.echo(repr(value))
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """Return *value* as JSON can hold it, and in which form that is."""
+    if isinstance(value, bytes):
+        return {"form": "base64", "value": b64encode(value).decode()}
+    try:
+        same = json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError):
+        same = False
+    return {"form": "json", "value": value} if same else {"form": "repr", "value": repr(value)}
+
+
+_MAKE: Final[dict[str, Callable[[bytes], Any]]] = {
+    "str": lambda data: data.decode("utf-8"),
+    "bytes": lambda data: data,
+    "int": int,
+    "float": float,
+    "json": json.loads,
+}
+
+
+@click.command(cls=Verb)
+@click.argument("key")
+@click.argument("value", required=False)
+@click.option("--file", "file", type=click.Path(dir_okay=False, allow_dash=True), help="Store its bytes; - is stdin.")
+@click.option("--type", "kind", type=click.Choice(tuple(_MAKE)), help="What to store.  [default: str, bytes of a file]")
+@_expire
+@click.option("--replace", is_flag=True, help="Overwrite a live entry.")
+@click.pass_obj
+def put(
+    target: Target,
+    /,
+    *,
+    key: str,
+    value: str | None,
+    file: str | None,
+    kind: str | None,
+    expire: float | None,
+    replace: bool,
+) -> None:
+    """Store VALUE, or the contents of a file, under KEY.
+
+    Exit code 1: a live entry is there, and --replace was not given.
+    """
+    if (value is None) == (file is None):
+        raise Failure("put takes a VALUE or a --file (- for standard input)")
+    data = _read(file) if value is None else value.encode("utf-8", "surrogateescape")  # type: ignore[arg-type]
+    kind = kind or ("bytes" if value is None else "str")
+    try:
+        content = _MAKE[kind](data)
+    except ValueError as error:
+        raise Failure(f"that is no {kind}: {error}") from error
+    if not target.client().put(key, content, expire, replace=replace):
+        raise Missing(f"a live entry is under {printable(key)!r}; --replace overwrites it")
+    say("stored")
+
+
+def _read(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise Failure(f"{file} cannot be read: {error.strerror}") from error
+
+
+@click.command(cls=Verb)
+@click.argument("keys", nargs=-1, required=True)
+@_dry_run
+@_as_json
+@click.pass_obj
+def rm(target: Target, /, *, keys: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Remove the entries of KEYS.
+
+    Exit code 1: some of them were not there; the others are removed.
+    """
+    client = target.client()
+    were_there = {key: client.has(key) if dry_run else client.delete(key) for key in keys}
+    if as_json:
+        show_json(were_there)
+    else:
+        say(f"{'would remove' if dry_run else 'removed'} {sum(were_there.values())} of {len(were_there)}")
+    missing = [key for key, live in were_there.items() if not live]
+    if missing:
+        raise _no_entry(missing[0])
+
+
+@click.command(cls=Verb)
+@click.argument("pattern", default="*")
+@click.option(
+    "-l", "--long", "is_long", is_flag=True, help="With type, size and expiry: one more request for each key."
+)
+@_as_json
+@click.pass_obj
+def ls(target: Target, /, *, pattern: str, is_long: bool, as_json: bool) -> None:
+    """List the keys that match PATTERN, such as 'page:*'; all without one.
+
+    A listing shows no expiry: entries that have expired and are not removed yet are among them, except with --long.
+    """
+    client = target.client()
+    wild = _WILD.search(pattern)
+    keys: Iterator[str] = iter(client.keys(pattern[: wild.start()] if wild else pattern))
+    keys = (key for key in keys if fnmatchcase(key, pattern))
+    if is_long:
+        infos = [info for _, info in fan_out(client.info, keys) if info is not None]
+        if as_json:
+            show_json([_described(info) for info in infos])
+        else:
+            rows = [(info.type, f"{info.size:,}", _date(info.expires), info.key) for info in infos]
+            show_table(("type", "bytes", "expires", "key"), rows)
+    elif as_json:
+        show_json(list(keys))
+    else:
+        for key in keys:
+            click.echo(printable(key))
+
+
+@click.command(cls=Verb)
+@click.argument("key")
+@_as_json
+@click.pass_obj
+def ttl(target: Target, /, *, key: str, as_json: bool) -> None:
+    """Print the seconds until KEY expires, or never.
+
+    Exit code 1: there is no live entry.
+    """
+    left = target.client().ttl(key)
+    if left == 0:
+        raise _no_entry(key)
+    if as_json:
+        show_json({"key": key, "ttl": left})
+    else:
+        click.echo("never" if left is None else f"{left:.0f}")
+
+
+@click.command(cls=Verb)
+@click.argument("key")
+@_expire
+@click.pass_obj
+def touch(target: Target, /, *, key: str, expire: float | None) -> None:
+    """Give the entry of KEY a new time to expire, counted from now.
+
+    Exit code 1: there is no live entry.
+    """
+    if not target.client().touch(key, expire):
+        raise _no_entry(key)
+
+
+@click.command(cls=Verb)
+@click.argument("key")
+@_as_json
+@click.pass_obj
+def info(target: Target, /, *, key: str, as_json: bool) -> None:
+    """Print what is known of the entry of KEY without reading it.
+
+    Exit code 1: there is no live entry.
+    """
+    found = target.client().info(key)
+    if found is None:
+        raise _no_entry(key)
+    if as_json:
+        show_json(_described(found))
+    else:
+        show_table(("field", "content"), [(name, str(content)) for name, content in _described(found).items()])
+
+
+@click.command(cls=Verb)
+@click.option("--prefix", default="", help="Only keys that begin so.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_dry_run
+@_as_json
+@click.pass_obj
+def clear(target: Target, /, *, prefix: str, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Remove all entries of the cache, expired ones included.
+
+    Locks, other caches of the bucket and foreign objects stay. Asks first, unless --yes is given.
+    """
+    client = target.client()
+    count: int | None
+    if dry_run:
+        count = sum(1 for _ in client.keys(prefix))
+    else:
+        which = f" whose keys begin with {printable(prefix)!r}" if prefix else ""
+        if not yes:
+            click.confirm(f"Remove all entries{which} from {client.url}?", abort=True, err=True)
+        count = client.clear(prefix)
+    if as_json:
+        show_json({"would_remove" if dry_run else "removed": count})
+    else:
+        click.echo(f"{'would remove' if dry_run else 'removed'} {count}")
+
+
+@click.command(cls=Verb)
+@_as_json
+@click.pass_obj
+def stats(target: Target, /, *, as_json: bool) -> None:
+    """Count the entries and their bytes, expired ones included. One request per 1,000."""
+    config = target.checked()
+    clock = SystemClock()
+    engine = Engine(config, open_store(config, clock), clock, Counters())
+    rows = [row for page in engine.pages(engine.names.root) for row in page if engine.names.is_ours(row.object_key)]
+    figures: dict[str, int | str | None] = {
+        "entries": len(rows),
+        "bytes": sum(row.size for row in rows),
+        "oldest": _date(min(row.modified for row in rows)) if rows else None,
+        "newest": _date(max(row.modified for row in rows)) if rows else None,
+    }
+    if as_json:
+        show_json(figures)
+    else:
+        show_table(
+            ("of", config.url),
+            [(name, f"{found:,}" if isinstance(found, int) else str(found or "-")) for name, found in figures.items()],
+        )
+
+
+def _described(info: EntryInfo) -> dict[str, Any]:
+    return {
+        "key": info.key,
+        "object_key": info.object_key,
+        "type": info.type,
+        "encoding": info.encoding,
+        "size": info.size,
+        "created": _date(info.created),
+        "expires": _date(info.expires),
+        "etag": info.etag,
+        "key_id": info.key_id,
+    }
+
+
+def _date(seconds: float | None) -> str:
+    """Return a time of the epoch in UTC, ``never`` for none."""
+    if seconds is None:
+        return "never"
+    try:
+        return dt.datetime.fromtimestamp(seconds, dt.timezone.utc).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return f"@{seconds:.0f}"  # past the year 9999
+
+
+#: All of them.
+COMMANDS: Final = (get, put, rm, ls, ttl, touch, info, clear, stats)

@@ -1,0 +1,76 @@
+"""``cloudcached doctor``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+
+from ..config import CONDITIONAL_WRITES
+from ..doctor import Report, examine
+from .output import busy, show_json, show_table
+from .target import Target, Unasked, Verb
+
+_COLOURS: Final = {
+    "ok": "green",
+    "holds": "green",
+    "note": "cyan",
+    "best effort": "yellow",
+    "warning": "yellow",
+    "unknown": "yellow",
+    "problem": "red",
+    "refused": "red",
+}
+
+
+@click.command(cls=Verb)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
+@click.option("--rounds", default=5, show_default=True, help="Races of 50 writers, of each kind.")
+@click.option("--timeout", type=float, help="Seconds that one request may take.  [default: 5]")
+@click.option(
+    "--conditional-writes",
+    type=click.Choice(CONDITIONAL_WRITES),
+    help="The client's option that the verdict is for.  [default: auto]",
+)
+@click.pass_context
+def doctor(ctx: click.Context, /, *, as_json: bool, rounds: int, **given: Any) -> None:
+    r"""Find out what a bucket really does, and which promises hold there.
+
+    Asks for everything that the cache relies on, with 50 writers at once where that matters. Takes some seconds and a
+    few hundred requests. Writes only under PREFIX/_cloudcached/doctor/, and removes what it wrote.
+
+    \b
+    Exit codes:
+      0  all promises hold
+      1  some do not: see the table
+      2  the command line or the configuration is wrong
+      3  the store cannot be reached, has no such bucket, or denies access
+    """
+    target: Target = ctx.obj
+    target.checked()
+    options = {**target.options, **{name: value for name, value in given.items() if value is not None}}
+    with busy("Asking the bucket..."):
+        report = examine(target.url, rounds=rounds, **options)
+    if as_json:
+        show_json(report.as_dict())
+    if not report.reached:
+        (finding,) = report.findings
+        raise Unasked("; ".join(filter(None, (f"{report.url}: {finding.seen}", finding.advice))))
+    if not as_json:
+        _show(report)
+    ctx.exit(0 if report.holds else 1)
+
+
+def _show(report: Report) -> None:
+    server = f" ({report.server})" if report.server else ""
+    click.echo(f"{report.url} at {report.endpoint}{server}\n")
+    found = [(finding.level, finding.title, finding.seen) for finding in report.findings]
+    show_table(("level", "probe", "seen"), found, title="What the store does", styles=_COLOURS)
+    click.echo()
+    verdict = [(promise.state, promise.operation, promise.why) for promise in report.promises]
+    show_table(("promise", "of", "why"), verdict, title="What holds there", styles=_COLOURS)
+    advice = {finding.advice: finding for finding in reversed(report.findings) if finding.advice}
+    if advice:
+        rows = [(finding.level, finding.title, finding.advice) for finding in reversed(advice.values())]
+        click.echo()
+        show_table(("level", "because of", "advice"), rows, title="What to do", styles=_COLOURS)

@@ -1,0 +1,71 @@
+"""How commands show what they found: tables for people, plain text for pipes, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+
+def show_json(data: Any) -> None:
+    """Print *data* as JSON."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """Print a word for people: nothing where nobody watches."""
+    if sys.stdout.isatty():
+        click.echo(text)
+
+
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", styles: Mapping[str, str] | None = None
+) -> None:
+    """Print a table: with lines and colours on a terminal, in aligned columns otherwise.
+
+    styles: the colour of a row by what stands in its first column.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        _show_plain(columns, cells, title)
+        return
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(title=title or None, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column)
+    for row in cells:
+        first = Text(row[0], style=(styles or {}).get(row[0], ""))
+        table.add_row(first, *(Text(cell) for cell in row[1:]))
+    Console().print(table)
+
+
+def _show_plain(columns: Sequence[str], rows: list[list[str]], title: str) -> None:
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    if title:
+        click.echo(title)
+    for row in (columns, *rows):
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def printable(text: str) -> str:
+    """Return *text* with what a terminal would not show, or obey, as backslash escapes."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+@contextmanager
+def busy(text: str) -> Iterator[None]:
+    """Show that something long is going on, if anybody is watching."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    with Console(stderr=True).status(text):
+        yield
