@@ -1,7 +1,8 @@
 """The circuit breaker: ask a store that cannot be reached only every few seconds.
 
 Without it, each page of a site would wait for its own timeouts. Connection errors and timeouts open it; a 503 does
-not, since one hot key may draw it while the store serves all others.
+not, since one hot key may draw it while the store serves all others, nor does a timeout in the short rest of an
+operation whose time went by with 503s.
 """
 
 from __future__ import annotations
@@ -37,22 +38,30 @@ class _State:
 
 
 class Breaker:
-    """Counts failures in a row and lets the store rest. Thread-safe."""
+    """Counts failures in a row and lets the store rest. Thread-safe.
 
-    def __init__(self, clock: Clock, counters: Counters) -> None:
+    patience: seconds; the timeout of a request that was given less says nothing of the store.
+    """
+
+    def __init__(self, clock: Clock, counters: Counters, patience: float) -> None:
         self._clock = clock
         self._counters = counters
+        self._patience = patience
         self._state = PerProcess(_State)
 
-    def call(self, request: Callable[..., R], *arguments: Any, **options: Any) -> R:
-        """Send *request*, or raise ``CircuitOpen``."""
+    def call(self, request: Callable[..., R], *arguments: Any, timeout: float, **options: Any) -> R:
+        """Send *request*, or raise ``CircuitOpen``; also for the failure that opens it, which is in the log then."""
         state = self._state()
         if state.resting_until is not None:
             self._knock(state)
         try:
-            answer = request(*arguments, **options)
-        except (StoreUnreachable, StoreTimeout) as error:
-            self._failed(state, error)
+            answer = request(*arguments, timeout=timeout, **options)
+        except StoreTimeout as error:
+            if timeout >= self._patience:
+                self._failed(state, error, THRESHOLD)
+            raise
+        except StoreUnreachable as error:
+            self._failed(state, error, 1)
             raise
         except StoreError:
             self._answered(state)  # even a refusal is an answer
@@ -72,9 +81,10 @@ class Breaker:
                 raise CircuitOpen(f"the store could not be reached; asked again in {state.resting_until - now:.1f} s")
             state.resting_until = now + REST_SECONDS
 
-    def _failed(self, state: _State, error: StoreError) -> None:
+    def _failed(self, state: _State, error: StoreError, failures: int) -> None:
+        """Count what failed. Raises ``CircuitOpen`` if that is too much."""
         with state.lock:
-            state.failures += THRESHOLD if isinstance(error, StoreTimeout) else 1
+            state.failures += failures
             if state.failures < THRESHOLD:
                 return
             opens = state.resting_until is None
@@ -87,6 +97,7 @@ class Breaker:
                 error,
                 REST_SECONDS,
             )
+        raise CircuitOpen(f"the store cannot be reached: {error}") from error
 
     def _answered(self, state: _State) -> None:
         with state.lock:

@@ -100,9 +100,11 @@ class Engine:
         self.names = Names(config.prefix)
         self.codec = Codec(config)
         self.clock = clock
+        #: ``refuse`` or ``drop`` where nothing may be written, "" elsewhere.
+        self.read_only = config.read_only
         self._timeout = config.timeout
         self._counters = counters
-        self._breaker = Breaker(clock, counters) if config.fail_silently else None
+        self._breaker = Breaker(clock, counters, config.timeout / 2) if config.fail_silently else None
         self._etags_are_md5 = True
         self._queues = PerProcess(lambda: tuple(threading.Lock() for _ in range(_QUEUES)))
 
@@ -256,26 +258,30 @@ class Engine:
         """
         packed = self.codec.pack(place, meta._replace(recent=base.chain), data)
         when: When = ABSENT if base.etag is None else Matches(base.etag)
-        unsure = False
+        failure: StoreError | None = None
         while True:
             try:
                 etag = self._send(
                     self.store.put, place.object_key, packed.body, packed.metadata, when=when, timeout=budget.left
                 )
-            except PreconditionFailed as error:
-                if not unsure:
+            except PreconditionFailed:
+                if failure is None:
                     return False, None
-                failure: StoreError = error
             except StoreError as error:
                 if not error.retryable:
                     raise
-                unsure, failure = True, error
+                failure = error
                 self._counters.add("retries")
             else:
                 self._compare(place, packed, etag, budget)
                 return True, Seen(etag, meta._replace(recent=base.chain, nonce=packed.nonce))
             # Looking comes before waiting: the longer the wait, the more writes the chain would have to remember.
-            now = self.look(place, budget)
+            try:
+                now = self.look(place, budget)
+            except StoreError as error:
+                if not error.retryable:
+                    raise
+                raise failure from error  # it says more: this one may only have come too late
             if now.etag != base.etag:
                 return self._was_written(place, packed, base, now), now
             budget.spend(failure)

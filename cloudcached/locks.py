@@ -15,7 +15,7 @@ from types import TracebackType
 
 from .engine import Engine, Seen
 from .entry import Place
-from .errors import ConfigError, LockError, OutcomeUnknown, StoreError
+from .errors import ConfigError, LockError, OutcomeUnknown, ReadOnlyError, StoreError
 
 log = logging.getLogger("cloudcached")
 
@@ -99,13 +99,18 @@ class Lock:
         """Take the lock; return whether it was taken.
 
         blocking: False asks once. blocking_timeout: seconds to wait, ``None`` without end. Both default to what
-        the lock was made with. A lease that ran out is taken over one second later, the error of HTTP dates.
+        the lock was made with. A lease that ran out is taken over one second later, the error of HTTP dates. A
+        read-only client takes none: it raises ``ReadOnlyError``, and returns False with ``read_only="drop"``.
 
         **Atomicity:** of all callers one takes it. **Cost:** 1 GET + 1 conditional PUT; 1 GET for each look at a lock
         that is held, with waits that double up to 2 seconds.
         """
         if self._held is not None:
             raise LockError(f"this object holds the lock {self.name!r} already")
+        if self._engine.read_only == "drop":
+            return False
+        if self._engine.read_only:
+            raise ReadOnlyError(f"taking the lock {self.name!r} would write, and this client is read-only")
         clock = self._engine.clock
         blocking = self._blocking if blocking is None else blocking
         limit = self._blocking_timeout if blocking_timeout is None else blocking_timeout

@@ -16,6 +16,7 @@ from ._types import Clock
 from .errors import (
     AccessDenied,
     BucketMissing,
+    CircuitOpen,
     CloudCachedError,
     KeyMissing,
     OutcomeUnknown,
@@ -23,8 +24,6 @@ from .errors import (
     ReadOnlyError,
     StoreError,
     StoreRefused,
-    StoreTimeout,
-    StoreUnreachable,
 )
 from .hooks import Counters
 
@@ -40,9 +39,6 @@ LOG_INTERVAL: Final = 30.0
 
 #: Somebody must mend these: they are errors in the log as long as they last.
 _LOUD = (AccessDenied, BucketMissing, StoreRefused)
-#: The circuit breaker writes one line per outage for these.
-_OUTAGE = (StoreUnreachable, StoreTimeout)
-
 #: The answer of a counter that cannot be reached: what it answers for a key that is not there.
 NO_COUNTER: Final = object()
 
@@ -76,8 +72,8 @@ class Silencer:
             raise error
         self._counters.add(f"silenced.{type(error).__name__}")
         error = next(iter(causes))
-        if isinstance(error, _OUTAGE):
-            return
+        if isinstance(error, CircuitOpen):
+            return  # the circuit breaker writes one line per outage
         now = self._clock.monotonic()
         if now - self._said.get(type(error), float("-inf")) >= LOG_INTERVAL:
             self._said[type(error)] = now
