@@ -27,7 +27,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cloudcached import Client, CloudCachedError
+from cloudcached import Client, CloudCachedError, Lock
 
 R = TypeVar("R")
 
@@ -169,16 +169,24 @@ def count(client: Client, key: str, threads: int, times: int) -> list[int]:
     return [total for told in totals for total in told]
 
 
-def count_in_file(client: Client, name: str, path: str, rounds: int) -> list[int]:
-    """Count in a file that only a lock protects; return the fencing numbers under which it was done."""
-    fencing = []
+def count_in_file(client: Client, name: str, path: str, rounds: int) -> None:
+    """Add lines to a file that only a lock protects: each holder's fencing number."""
     for _ in range(rounds):
         with client.lock(name, timeout=30) as lock:
-            count = int(Path(path).read_text())
+            lines = Path(path).read_text()
             time.sleep(0.001)  # rivals get their chance
-            Path(path).write_text(str(count + 1))
-            fencing.append(lock.fencing)
-    return fencing
+            Path(path).write_text(f"{lines}{lock.fencing}\n")
+
+
+#: What the process holds until it ends.
+held: list[Lock] = []
+
+
+def hold(client: Client, name: str, lease: float) -> int:
+    """Take a lock and keep it; return the fencing number."""
+    held.append(client.lock(name, timeout=lease))
+    assert held[-1].acquire()
+    return held[-1].fencing
 
 
 def compute_once(client: Client, key: str, path: str, threads: int) -> list[Any]:
