@@ -66,10 +66,11 @@ class CredentialProvider:
 
     def __call__(self) -> dict[str, Any]:
         """Return what is valid now, as obstore calls for it."""
-        while True:
+        expiry: dt.datetime | None = None
+        for _ in range(3):  # the two belong together unless they are renewed in between
+            expiry = getattr(self._credentials, "_expiry_time", None)
             frozen = self._credentials.get_frozen_credentials()
-            expiry: dt.datetime | None = getattr(self._credentials, "_expiry_time", None)
-            if self._credentials.get_frozen_credentials() == frozen:  # else renewed in between
+            if expiry == getattr(self._credentials, "_expiry_time", None):
                 break
         if expiry is not None:
             self._renew_in((expiry - dt.datetime.now(dt.timezone.utc)).total_seconds() - self.EARLY)
@@ -77,7 +78,7 @@ class CredentialProvider:
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,
             "token": frozen.token,
-            "expires_at": expiry,
+            "expires_at": expiry and expiry.astimezone(dt.timezone.utc),  # obstore takes no other zone
         }
 
     def _renew_in(self, seconds: float) -> None:
@@ -136,23 +137,26 @@ class Sessions:
         from botocore.config import Config  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-        settings = {name: value for name, value in self._settings.items() if name not in _CLIENT_SETTINGS}
-        style = self._settings.get("addressing_style")
-        config = Config(
-            connect_timeout=connect_timeout(self._timeout),
-            read_timeout=self._timeout,
-            # Repeating is the engine's business: a conditional write that is repeated below it loses to itself.
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            max_pool_connections=CONNECTIONS,
-            # The signature covers the body's SHA-256 already; the newer checksums break older stores.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            tcp_keepalive=True,
-            **({"s3": {"addressing_style": style}} if style else {}),  # type: ignore[arg-type]
-        )
+        settings: dict[str, Any] = {k: v for k, v in self._settings.items() if k not in _CLIENT_SETTINGS}
         try:
-            session = boto3.Session(**settings)  # type: ignore[arg-type]
+            session = boto3.Session(**settings)
+            config = Config(**self._client_config())
             client = session.client("s3", endpoint_url=self._settings.get("endpoint_url"), config=config)
         except (BotoCoreError, ValueError) as exc:
             raise ConfigError(f"boto3 refuses its settings: {exc}") from exc
         return Connection(session, client)
+
+    def _client_config(self) -> dict[str, Any]:
+        style = self._settings.get("addressing_style")
+        return {
+            "connect_timeout": connect_timeout(self._timeout),
+            "read_timeout": self._timeout,
+            # Repeating is the engine's business: a conditional write that is repeated below it loses to itself.
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+            "max_pool_connections": CONNECTIONS,
+            # The signature covers the body's SHA-256 already; the newer checksums break older stores.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+            "tcp_keepalive": True,
+            **({"s3": {"addressing_style": style}} if style else {}),
+        }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -97,7 +98,7 @@ class ScriptedServer:
 
 def read_request(connection: socket.socket, pace: float = 0.0) -> Request | None:
     """Read one request; ``None`` if the client hangs up or speaks something else."""
-    if connection.recv(1, socket.MSG_PEEK) in (b"", b"\x16"):
+    if not isinstance(connection, ssl.SSLSocket) and connection.recv(1, socket.MSG_PEEK) in (b"", b"\x16"):
         return None  # 0x16: TLS
     with connection.makefile("rb") as file:
         words = file.readline().decode("latin-1").split()

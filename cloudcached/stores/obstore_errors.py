@@ -62,9 +62,14 @@ KINDS: Final[Mapping[str, type[StoreError]]] = {
 }
 
 
-def is_elsewhere(text: str) -> bool:
-    """Tell whether the answer came from a region that is not the bucket's."""
-    return _ELSEWHERE.search(text) is not None
+def is_for_boto3(text: str) -> str | None:
+    """Return why boto3 must take over for good, where it must; nothing was read or written then."""
+    if _ELSEWHERE.search(text):
+        return "the bucket is in another region than was configured"
+    if "InvalidCertificate(" in text:
+        # It wants authorities; OpenSSL, and so boto3, also takes a server's own certificate as AWS_CA_BUNDLE.
+        return "obstore does not accept the server's certificate"
+    return None
 
 
 def was_not_sent(text: str) -> bool:

@@ -25,7 +25,7 @@ from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, Store, When
 from .deadlines import FREE_BYTES, allowance
 from .failures import NO_ETAG, made
 from .limits import OBJECT_KEY_LIMIT_BYTES, check_metadata, check_range
-from .obstore_errors import Bare404, failure, is_elsewhere, is_unreadable, was_not_sent
+from .obstore_errors import Bare404, failure, is_for_boto3, is_unreadable, was_not_sent
 from .s3 import S3Store
 from .translation import Target, Untranslatable, translate
 
@@ -330,10 +330,11 @@ class FastS3Store(Store):
     def _failed(self, exc: BaseException, operation: str, object_key: str, timeout: float) -> None:
         """Raise our error for what obstore raised, or return where boto3 should be asked; nothing was written then."""
         text = str(exc)
-        if is_elsewhere(text):
-            self._hindered = "the bucket is in another region than was configured"
+        hindrance = is_for_boto3(text)
+        if hindrance is not None:
+            self._hindered = hindrance
             self._lanes = None
-            self._step_aside(self._hindered)
+            self._step_aside(hindrance)
         elif was_not_sent(text) or (operation != "put" and is_unreadable(text)):
             log.debug("%s of %s goes to boto3: %s", operation, object_key, text.partition("\n")[0])
         else:

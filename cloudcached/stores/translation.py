@@ -29,16 +29,16 @@ _KNOWN: Final = re.compile(
 )
 #: What obstore takes from the environment, boto3 does not, and no argument switches off.
 _OBSTORE_ONLY: Final = re.compile(r"AWS_(SERVER_SIDE_ENCRYPTION|SSE_.*|CHECKSUM_ALGORITHM)", re.IGNORECASE)
-_AWS_HOST: Final = re.compile(r"s3[.-]([a-z0-9-]+\.)?amazonaws\.com(\.cn)?")
+_AWS_HOST: Final = re.compile(r"s3[.-]([a-z0-9-]+\.)?amazonaws\.(com|com\.cn|eu)")
 _SSE: Final = {"ServerSideEncryption": "server_side_encryption", "SSEKMSKeyId": "sse_kms_key_id"}
 #: Regions of AWS's main partition: s3.<region>.amazonaws.com.
 _MAIN_REGION: Final = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d")
 _HOST_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-_ADDRESS: Final = re.compile(r"[\d.]+|\[.*\]|localhost")
-_CONTAINER: Final = (
-    "container_credentials_relative_uri",
-    "container_credentials_full_uri",
-    "container_authorization_token_file",
+_ADDRESS: Final = re.compile(r"[\d.]+|.*:.*")
+#: Where containers on ECS and on EKS find their credentials: what obstore asks for as boto3 does.
+_CONTAINERS: Final = (
+    ("container_credentials_relative_uri",),
+    ("container_credentials_full_uri", "container_authorization_token_file"),
 )
 
 
@@ -123,8 +123,8 @@ def _from_environment(given: Mapping[str, str]) -> Settings | None:
     ):
         return None
     credentials = _key(given) or _key({name.lower(): value for name, value in environ.items()})
-    container = {name: environ[f"AWS_{name.upper()}"] for name in _CONTAINER if f"AWS_{name.upper()}" in environ}
-    if credentials is None and ("aws_access_key_id" in given or not any(name.endswith("_uri") for name in container)):
+    container = {} if credentials else _container()
+    if credentials is None and ("aws_access_key_id" in given or not container):
         return None
     endpoint_url = (
         given.get("endpoint_url") or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or None
@@ -138,7 +138,7 @@ def _from_environment(given: Mapping[str, str]) -> Settings | None:
         given.get("addressing_style", "auto"),
         environ.get("AWS_CA_BUNDLE") or environ.get("REQUESTS_CA_BUNDLE"),
         credentials.told if credentials else None,
-        {} if credentials else container,
+        container,
     )
 
 
@@ -146,6 +146,14 @@ def _key(found: Mapping[str, str]) -> Key | None:
     """Return the credentials among settings of boto3's names."""
     name, secret = found.get("aws_access_key_id"), found.get("aws_secret_access_key")
     return Key(name, secret, found.get("aws_session_token") or None) if name and secret else None
+
+
+def _container() -> dict[str, str]:
+    for names in _CONTAINERS:
+        found = {name: os.environ.get(f"AWS_{name.upper()}", "") for name in names}
+        if all(found.values()):
+            return found
+    return {}
 
 
 def _from_boto3(sessions: Sessions) -> Settings:
@@ -167,12 +175,14 @@ def _from_boto3(sessions: Sessions) -> Settings:
     credentials = connection.credential_provider()
     if credentials is None:
         raise Untranslatable("boto3 finds no credentials")
-    host = urlsplit(meta.endpoint_url).netloc
+    style = s3.get("addressing_style") or "auto"
+    if style == "auto" and _AWS_HOST.fullmatch(urlsplit(meta.endpoint_url).netloc):
+        style = "virtual"
     return Settings(
         # With the region's own endpoint, a bucket elsewhere shows at the first request.
         meta.endpoint_url,
         "us-east-1" if meta.region_name in (None, "aws-global") else meta.region_name,
-        s3.get("addressing_style") or ("virtual" if _AWS_HOST.fullmatch(host) else "auto"),
+        style,
         connection.ca_bundle(),
         credentials,
     )
@@ -189,6 +199,8 @@ def _endpoint(bucket: str, settings: Settings) -> tuple[str, bool]:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
         raise Untranslatable(f"the endpoint is {url!r}")
     virtual = settings.style == "virtual" or (settings.endpoint_url is None and settings.style != "path")
+    if virtual and "." in bucket and parts.scheme == "http":
+        raise Untranslatable("the bucket has dots in its name and is asked for as a host")
     if virtual and _HOST_LABEL.fullmatch(bucket) and not _ADDRESS.fullmatch(parts.hostname):
         return f"{parts.scheme}://{bucket}.{parts.netloc}{parts.path.rstrip('/')}", True
     return url.rstrip("/"), False
