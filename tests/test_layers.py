@@ -21,7 +21,7 @@ FLOORS = {
     2: ("entry", "config", "stores.base"),
     3: ("stores", "stores.*", "pool", "breaker", "retry", "clock", "sessions", "engine"),
     4: ("client", "verbs", "_async", "bulk", "locks", "tags"),
-    5: ("stampede", "maintenance", "metrics", "index", "testing", "doctor", "doctor.*"),
+    5: ("stampede", "maintenance", "metrics", "cost", "index", "testing", "doctor", "doctor.*"),
     6: ("cli", "cli.*", "bench", "__main__", "__init__"),
 }
 #: On the floors below, modules do not import each other; above, they may, as long as there is no cycle.

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from .. import __version__
+from .cost import cost
 from .data import COMMANDS
 from .doctor import doctor
 from .target import Target
@@ -37,7 +38,7 @@ def verbs(ctx: click.Context) -> None:
     ctx.obj = ctx.obj or Target.of_environment()
 
 
-for command in (*COMMANDS, doctor):
+for command in (*COMMANDS, doctor, cost):
     verbs.add_command(command)
 
 
