@@ -109,13 +109,6 @@ class AsyncTwins:
         self_ = cast("Client", self)
         return await run(self_.clear, prefix)
 
-    async def aget_or_put(
-        self, key: str, default: Any, time_to_expire: TimeToExpire = 3600, *, lock: bool | float = False
-    ) -> Any:
-        """Await ``get_or_put`` on the shared pool."""
-        self_ = cast("Client", self)
-        return await run(self_.get_or_put, key, default, time_to_expire, lock=lock)
-
     async def agets(self, key: str, default: Any = None) -> tuple[Any, Token]:
         """Await ``gets`` on the shared pool."""
         self_ = cast("Client", self)

@@ -12,19 +12,21 @@ from ._async import AsyncTwins
 from ._types import MISSING, Clock, TimeToExpire
 from .bulk import Bulk
 from .clock import SystemClock
+from .computed import ComputedVerbs
 from .config import Config
 from .engine import Engine, Outside, Seen, Token
 from .entry import EntryInfo, Meta
-from .errors import ConfigError, KeyMissing, NotACounter, OutcomeUnknown, StoreError
+from .errors import ConfigError, KeyMissing, NotACounter, StoreError
 from .expiry import at_ms, deadline_of, is_expired, seconds_left
 from .forks import PerProcess
 from .hooks import Counters
 from .locks import Lock
+from .stampede import Fills
 from .stores import open_store
 from .verbs import NO_COUNTER, Silencer, verb
 
 
-class Client(AsyncTwins):
+class Client(AsyncTwins, ComputedVerbs):
     """A cache whose entries are objects in an S3 bucket.
 
     url: ``s3://bucket`` or ``s3://bucket/prefix``; ``memory://`` for a private store in this process's memory,
@@ -48,6 +50,7 @@ class Client(AsyncTwins):
         self._silencer = Silencer(config, clock, self._counters)
         self._engine = Engine(config, open_store(config, clock), clock, self._counters)
         self._bulk = Bulk(self._engine)
+        self._fills = Fills(self._engine, self._silencer, self._counters)
 
     @classmethod
     def shared(cls, url: str, **options: Any) -> Client:
@@ -220,7 +223,8 @@ class Client(AsyncTwins):
             total = counted + delta
             meta, data, _ = self._encode(total, time_to_expire)
             if seen.live and seen.meta is not None:
-                meta = meta._replace(expires_ms=seen.meta.expires_ms, created_ms=seen.meta.created_ms)
+                was = seen.meta
+                meta = meta._replace(expires_ms=was.expires_ms, created_ms=was.created_ms, fresh_ms=was.fresh_ms)
             return meta, bytes(data)
 
         with engine.queue(place, budget):
@@ -292,38 +296,6 @@ class Client(AsyncTwins):
         """
         return self._bulk.clear(prefix)
 
-    def get_or_put(
-        self, key: str, default: Any, time_to_expire: TimeToExpire = 3600, *, lock: bool | float = False
-    ) -> Any:
-        """Return the live value of *key*, or store *default*, or what it returns if it can be called, and return that.
-
-        If another caller stored a value meanwhile, that one is returned.
-
-        lock: True, or the seconds of a lease (60 for True): of all callers in the world one computes, while the
-        others wait for its value, for as long as the lease; then they compute it themselves.
-
-        **Atomicity:** all concurrent callers return the one value that was stored. **Cost:** 1 GET; for a miss + 1
-        PUT, + 2 GET if another was faster; with *lock* + 2 GET + 2 conditional PUT, and polling while another computes.
-        """
-        value = self.get(key, MISSING)
-        if value is not MISSING:
-            return value
-        if not lock:
-            return self._fill(key, default, time_to_expire)
-        lease = 60.0 if lock is True else float(lock)
-        turn = Lock(self._engine, key, kind="fill", timeout=lease, blocking_timeout=lease)
-        try:
-            taken = turn.acquire()
-        except (StoreError, OutcomeUnknown) as error:
-            self._silencer.take("get_or_put", error)
-            taken = False
-        try:
-            value = self.get(key, MISSING)
-            return self._fill(key, default, time_to_expire) if value is MISSING else value
-        finally:
-            if taken:
-                turn.release_quietly()
-
     def gets(self, key: str, default: Any = None) -> tuple[Any, Token]:
         """Return the live value of *key*, or *default*, with a token for ``cas``.
 
@@ -394,10 +366,6 @@ class Client(AsyncTwins):
         meta, data = self._engine.codec.encode(value, expires_ms=deadline, created_ms=int(now * 1000))
         return meta, data, is_expired(deadline, now)
 
-    def _fill(self, key: str, default: Any, time_to_expire: TimeToExpire) -> Any:
-        value = default() if callable(default) else default
-        return value if self.put(key, value, time_to_expire) else self.get(key, value)
-
     def _outside(self, key: str) -> Outside:
         return self._engine.outside(self._engine.place(key), self._engine.budget())
 
@@ -406,7 +374,7 @@ class Client(AsyncTwins):
         place, budget = engine.place(key), engine.budget()
 
         def renew(seen: Seen) -> tuple[Meta, Any] | None:
-            return None if seen.meta is None else (seen.meta._replace(expires_ms=deadline), seen.data)
+            return None if seen.meta is None else (seen.meta._replace(expires_ms=deadline, fresh_ms=None), seen.data)
 
         return engine.change(place, renew, budget)
 

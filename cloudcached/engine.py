@@ -230,13 +230,19 @@ class Engine:
             budget.spend(self._lost(place))
 
     def change(
-        self, place: Place, make: Callable[[Seen], tuple[Meta, Bytes] | None], budget: Budget, *, revive: bool = False
+        self,
+        place: Place,
+        make: Callable[[Seen], tuple[Meta, Bytes] | None],
+        budget: Budget,
+        *,
+        revive: bool = False,
+        seen: Seen | None = None,
     ) -> bool:
         """Replace what is seen by what *make* returns for it, until no rival was faster; return whether it was done.
 
-        revive: also where nothing live is seen. A ``None`` from *make* ends it.
+        revive: also where nothing live is seen. seen: what was seen already. A ``None`` from *make* ends it.
         """
-        now: Seen | None = None
+        now = seen
         while True:
             seen = now or self.look(place, budget)
             made = make(seen) if seen.live or revive else None

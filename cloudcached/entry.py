@@ -11,6 +11,8 @@ One entry is one object. Metadata (names as S3 shows them, without ``x-amz-meta-
     cc-key-id     which signing key, or none
     cc-recent     only after conditional writes: the beginnings of the nonces of the writes before, oldest first;
                   "start" for a write over nothing
+    cc-fresh      only where stale values may be served: the soft deadline in epoch milliseconds
+    cc-cost       only where entries are refreshed early: the milliseconds that it took to compute the value
     cc-signature  over all of the above (every name that begins with cc-) and the object's name
 
 Body: the key (only under a hashed name: 2 bytes of length, UTF-8), the encoded value, a seal of 32 bytes over the
@@ -26,7 +28,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -50,10 +52,11 @@ _NEVER = "never"
 _NONCE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 #: Digits of the year 9999 in milliseconds.
 _NUMBER_LIMIT = 15
+_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 #: What every entry has, in the order in which it is signed, and the signature itself.
 _NAMES = ("cc-type", "cc-encoding", "cc-expires", "cc-created", "cc-nonce", "cc-key-id", "cc-format", "cc-signature")
 #: What an entry may have, signed behind the others by name and value.
-_OPTIONAL = ("cc-recent",)
+_OPTIONAL = ("cc-recent", "cc-fresh", "cc-cost")
 _KNOWN = frozenset(_NAMES + _OPTIONAL)
 _values = itemgetter(*_NAMES)
 _signed_values = itemgetter(*_NAMES[:-1])
@@ -80,6 +83,10 @@ class Meta(NamedTuple):
     recent: tuple[str, ...] = ()
     #: How the value is encrypted; "" for not at all.
     cipher: str = ""
+    #: The soft deadline in epoch milliseconds: from then on the value is stale. ``None``: there is only ``expires_ms``.
+    fresh_ms: int | None = None
+    #: Milliseconds that it took to compute the value, where that was measured.
+    cost_ms: int | None = None
 
     @property
     def chain(self) -> tuple[str, ...]:
@@ -178,6 +185,10 @@ class Codec:
         }
         if meta.recent:
             metadata["cc-recent"] = " ".join(meta.recent)
+        if meta.fresh_ms is not None:
+            metadata["cc-fresh"] = str(meta.fresh_ms)
+        if meta.cost_ms is not None:
+            metadata["cc-cost"] = str(meta.cost_ms)
         metadata["cc-signature"] = signer.sign(_canonical(place.object_key, metadata))
         return Packed(b"".join((payload, signer.seal(nonce, payload))), metadata, nonce)
 
@@ -214,7 +225,8 @@ class Codec:
             raise EntryRefused("format", str(error)) from error
         chain = tuple(recent.split(" ")) if recent else ()
         encoding, _, cipher = encoding.partition("+")
-        return Meta(type_tag, encoding, expires_ms, created_ms, nonce, key_id, chain, cipher)
+        fresh_ms, cost_ms = _timing(metadata) if len(metadata) > len(_NAMES) else (None, None)
+        return Meta(type_tag, encoding, expires_ms, created_ms, nonce, key_id, chain, cipher, fresh_ms, cost_ms)
 
     def open(self, place: Place, meta: Meta, body: Bytes) -> Bytes:
         """Return the encoded data of a body whose seal holds.
@@ -271,6 +283,15 @@ def _unknown_key(key_id: str) -> EntryRefused:
     if key_id == UNSIGNED:
         return EntryRefused("unsigned", "the entry is not signed")
     return EntryRefused("key-id", f"signed with {key_id[:40]!r}, none of the configured keys")
+
+
+def _timing(metadata: Mapping[str, str]) -> Iterator[int | None]:
+    """Yield what a refresh goes by, as far as it is there."""
+    for name in ("cc-fresh", "cc-cost"):
+        number = metadata.get(name)
+        if number is not None and not _NUMBER.fullmatch(number):
+            raise EntryRefused("format", f"{name} is no number")
+        yield None if number is None else int(number)
 
 
 def _inner_key(key: str) -> bytes:

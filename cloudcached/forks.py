@@ -16,25 +16,30 @@ T = TypeVar("T")
 class PerProcess(Generic[T]):
     """A value made by *factory* on first use, once per process.
 
-    Two threads may both make one at the very first use: the later one stays, the other is garbage. *factory* must
-    not mind.
+    Two threads may both make one at the very first use: all get the first that was done, the other is garbage.
+    *factory* must not mind.
     """
 
     __slots__ = ("_factory", "_made")
 
     def __init__(self, factory: Callable[[], T]) -> None:
         self._factory = factory
-        self._made: tuple[int, T] | None = None
+        #: By process id: this process's value, and in a child the parent's until then.
+        self._made: dict[int, tuple[T]] = {}
 
     def __call__(self) -> T:
         """Return this process's value."""
-        made = self._made
+        made = self._made.get(os.getpid())
+        return self._make() if made is None else made[0]
+
+    def _make(self) -> T:
         pid = os.getpid()
-        if made is None or made[0] != pid:
-            self._made = made = (pid, self._factory())
-        return made[1]
+        made = self._made.setdefault(pid, (self._factory(),))
+        for other in set(self._made) - {pid}:
+            self._made.pop(other, None)
+        return made[0]
 
     def peek(self) -> T | None:
         """Return this process's value if there is one already."""
-        made = self._made
-        return made[1] if made is not None and made[0] == os.getpid() else None
+        made = self._made.get(os.getpid())
+        return None if made is None else made[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,9 +24,29 @@ R = TypeVar("R")
 #: Requests that are under way at once, per process.
 WIDTH: Final = 32
 
+_thread = threading.local()
+
+
+def _enter() -> None:
+    _thread.is_ours = True
+
+
 _executor: PerProcess[ThreadPoolExecutor] = PerProcess(
-    lambda: ThreadPoolExecutor(WIDTH, thread_name_prefix="cloudcached")
+    lambda: ThreadPoolExecutor(WIDTH, thread_name_prefix="cloudcached", initializer=_enter)
 )
+
+
+def is_inside() -> bool:
+    """Tell whether the calling thread is one of the pool's, which must not wait for others of them."""
+    return getattr(_thread, "is_ours", False)
+
+
+def start(function: Callable[..., object], *arguments: Any) -> None:
+    """Begin *function* on the pool and do not wait for it; it may raise nothing.
+
+    Raises ``RuntimeError`` when the process is about to end.
+    """
+    _executor().submit(contextvars.copy_context().run, function, *arguments)
 
 
 def fan_out(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:

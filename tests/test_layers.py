@@ -17,11 +17,12 @@ import cloudcached
 
 FLOORS = {
     0: ("errors", "_types", "forks"),
-    1: ("expiry", "keys", "serializers", "compression", "signing", "encryption", "hooks"),
+    1: ("expiry", "keys", "serializers", "compression", "signing", "encryption", "hooks", "arguments"),
     2: ("entry", "config", "stores.base"),
-    3: ("stores", "stores.*", "pool", "breaker", "retry", "clock", "sessions", "engine"),
-    4: ("client", "verbs", "_async", "bulk", "locks", "tags"),
-    5: ("stampede", "maintenance", "metrics", "cost", "index", "testing", "doctor", "doctor.*"),
+    3: ("stores", "stores.*", "pool", "breaker", "retry", "clock", "sessions", "engine", "steps", "flights"),
+    # stampede is no floor above the client: get_or_put and memoize are verbs of it.
+    4: ("client", "verbs", "_async", "bulk", "locks", "tags", "computed", "memoized", "stampede"),
+    5: ("maintenance", "metrics", "cost", "index", "testing", "doctor", "doctor.*"),
     6: ("cli", "cli.*", "bench", "__main__", "__init__"),
 }
 #: On the floors below, modules do not import each other; above, they may, as long as there is no cycle.
