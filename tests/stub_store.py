@@ -1,12 +1,15 @@
 """A small S3 server in memory that ignores the conditions of writes, or refuses them, as some stores do.
 
 Path-style addresses; whoever asks is let in. Knows PUT, GET, HEAD, DELETE, DeleteObjects and LIST, and nothing else.
+
+Run as a script it serves a bucket named ``stub`` until it is interrupted, on the port that it is given.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -37,8 +40,8 @@ class Stub(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, refuse_with: str = "") -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, refuse_with: str = "", port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.refuse_with = refuse_with
         self.objects: dict[str, Stored] = {}
         #: Method and name of each request so far; " if" behind those with a condition.
@@ -166,3 +169,7 @@ def running(refuse_with: str = "") -> Iterator[Stub]:
         finally:
             stub.shutdown()
             thread.join()
+
+
+if __name__ == "__main__":
+    Stub(port=int(sys.argv[1])).serve_forever()

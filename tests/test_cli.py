@@ -352,7 +352,11 @@ def test_the_module_runs() -> None:
         [sys.executable, "-W", "error", "-m", "cloudcached", "--help"], capture_output=True, text=True, check=True
     )
     assert run.stdout.startswith("Usage: cloudcached [OPTIONS] COMMAND")
-    assert "130  interrupted" in run.stdout
+    assert "\n    130  interrupted\n" in run.stdout
+
+
+def test_help_lists_exit_codes(run: Run) -> None:
+    assert "\n    3  the store cannot be reached" in run("doctor", "--help").stdout
 
 
 def test_a_missing_extra_is_one_line() -> None:

@@ -21,7 +21,7 @@ from .target import Target
 @click.version_option(__version__, prog_name="cloudcached")
 @click.pass_context
 def verbs(ctx: click.Context) -> None:
-    r"""Look after a cache whose entries live in S3.
+    """Look after a cache whose entries live in S3.
 
     Each command works on the cache of a URL, such as s3://bucket/prefix: its first argument, or CLOUDCACHED_URL in the
     environment. Entries are signed and verified with CLOUDCACHED_SIGNING_KEY. Endpoint, region, profile and
@@ -34,7 +34,7 @@ def verbs(ctx: click.Context) -> None:
       2    the command line or the configuration is wrong
       3    the store cannot be asked: not reached, no such bucket, access denied
       130  interrupted
-    """
+    """  # noqa: D301 - click looks for this very character
     ctx.obj = ctx.obj or Target.of_environment()
 
 

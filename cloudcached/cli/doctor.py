@@ -34,7 +34,7 @@ _COLOURS: Final = {
 )
 @click.pass_context
 def doctor(ctx: click.Context, /, *, as_json: bool, rounds: int, **given: Any) -> None:
-    r"""Find out what a bucket really does, and which promises hold there.
+    """Find out what a bucket really does, and which promises hold there.
 
     Asks for everything that the cache relies on, with 50 writers at once where that matters. Takes some seconds and a
     few hundred requests. Writes only under PREFIX/_cloudcached/doctor/, and removes what it wrote.
@@ -45,7 +45,7 @@ def doctor(ctx: click.Context, /, *, as_json: bool, rounds: int, **given: Any) -
       1  some do not: see the table
       2  the command line or the configuration is wrong
       3  the store cannot be reached, has no such bucket, or denies access
-    """
+    """  # noqa: D301 - click looks for this very character
     target: Target = ctx.obj
     target.checked()
     options = {**target.options, **{name: value for name, value in given.items() if value is not None}}

@@ -32,7 +32,7 @@ class Findings:
         if finding.answer == "yes":
             return []
         state = REFUSED if finding.answer == "refused" else BEST_EFFORT if finding.answer == "unknown" else otherwise
-        return [_Fault(state, f"{finding.title}: {finding.seen}")]
+        return [_Fault(state, f"{finding.title}: {finding.seen.partition(';')[0]}")]
 
     def conditional(self, *names: str) -> list[_Fault]:
         """Return what is lost where one of these conditional writes is not honoured, or not by one writer alone."""

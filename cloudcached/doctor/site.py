@@ -55,6 +55,7 @@ class Site:
         self.clock = clock
         #: What the client would use, conditions believed.
         self.store = open_store(replace(config, conditional_writes="trust"), clock)
+        self.by_boto3 = open_store(replace(config, conditional_writes="trust", transport="boto3"), clock)
         self.root = Names(config.prefix).reserved("doctor", secrets.token_hex(8)) + "/"
         #: Whether removed objects leave old versions behind.
         self.versioned = False
@@ -71,6 +72,7 @@ class Site:
     ) -> None:
         self.clear()
         self.store.close()
+        self.by_boto3.close()
         self._sessions.close()
 
     @property
