@@ -141,9 +141,9 @@ def test_the_digits_are_the_last_of_a_checksum():
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_name_is_hashed_just_when_it_would_not_fit(prefix):
     names = Names(prefix)
-    room = OBJECT_KEY_LIMIT_BYTES - len(names.root) - len("hh/")
+    room = 1024 - len(names.root) - len("hh/")
     object_key, hashed = names.object_key("k" * room)
-    assert (len(object_key), hashed) == (OBJECT_KEY_LIMIT_BYTES, False)
+    assert (len(object_key), hashed) == (1024, False)
     long = "k" * (room + 1)
     object_key, hashed = names.object_key(long)
     assert hashed
@@ -195,7 +195,7 @@ def test_reserved_names_are_no_entries_and_do_not_collide(key, other, prefix):
     reserved = names.reserved("lock", key)
     assert len(reserved) <= OBJECT_KEY_LIMIT_BYTES
     assert reserved.startswith(f"{names.root}{RESERVED}/lock/")
-    assert not names.is_ours(reserved)
+    assert names.is_ours(reserved) is False
     assert not any(Names(p).is_ours(reserved) for p in PREFIXES)
     assert (reserved == names.reserved("lock", other)) == (key == other)
     assert reserved != names.reserved("tag", key)
@@ -205,3 +205,6 @@ def test_a_long_reserved_name_is_hashed():
     name = Names("cache").reserved("lock", "k" * 5_000)
     assert re.fullmatch(r"cache/_cloudcached/lock/~[0-9a-f]{64}", name)
     assert name != Names("cache").reserved("lock", "k" * 5_001)
+    room = 1024 - len("cache/_cloudcached/lock/")
+    assert Names("cache").reserved("lock", "k" * room) == "cache/_cloudcached/lock/" + "k" * room
+    assert "~" in Names("cache").reserved("lock", "k" * (room + 1))

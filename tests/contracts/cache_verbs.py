@@ -273,6 +273,14 @@ class BadInputContract:
                 call()
         assert list(cache.keys()) == []
 
+    def test_a_key_that_cannot_be_hashed_is_refused_as_others_are(self, cache):
+        for call in (cache.get, cache.has, cache.delete, cache.touch):
+            with pytest.raises(KeyRejected, match="list"):
+                call([])
+        for call in (cache.get_many, cache.delete_many):
+            with pytest.raises(KeyRejected, match="list"):
+                call(["a", []])
+
     @pytest.mark.parametrize("prefix", [None, 0, b"", b"a"], ids=repr)
     def test_a_prefix_is_a_str(self, cache, prefix):
         """``clear(prefix=None)`` from a variable that was never set must not empty the cache."""
