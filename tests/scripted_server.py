@@ -49,6 +49,7 @@ class ScriptedServer:
         #: Set at the end: a step that waits, waits for this.
         self.over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)  # so that a slow reader is felt
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 

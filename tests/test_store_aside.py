@@ -286,7 +286,7 @@ def test_a_large_body_may_take_longer_while_it_flows(scripted: ScriptedServer, t
 @pytest.mark.parametrize("transport", ["boto3", "obstore"])
 def test_a_large_upload_may_take_longer_while_it_flows(scripted: ScriptedServer, transport: str) -> None:
     body = os.urandom(12 << 20)
-    scripted.pace = 0.1
+    scripted.pace = 0.05
     scripted.step = answer(200)
     store = slow_store(transport)
     began = time.monotonic()
