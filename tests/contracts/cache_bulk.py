@@ -33,7 +33,7 @@ class BulkContract:
     def test_nothing_to_do_is_done(self, cache):
         assert cache.get_many([]) == {}
         assert cache.put_many({}) == {}
-        assert cache.delete_many([]) is None
+        assert cache.delete_many([]) is True
 
     def test_put_many_answers_per_key_as_put_does(self, cache):
         cache.put("b", "old", 60)
@@ -56,7 +56,7 @@ class BulkContract:
         cache.put_many({"a": 1, "stays": 2}, None)
         cache.put("expired", 1, 10)
         clock.advance(10)
-        assert cache.delete_many(["a", "expired", "missing", "a"]) is None
+        assert cache.delete_many(["a", "expired", "missing", "a"]) is True
         assert list(cache.keys()) == ["stays"]
 
     def test_more_keys_than_the_pool_is_wide(self, cache):
