@@ -160,7 +160,9 @@ class Bounded:
 
     def send(self, request: Any) -> Any:
         """Send a prepared request, as botocore's session does."""
-        deadline = self._current.deadline
+        deadline: Deadline | None = getattr(self._current, "deadline", None)
+        if deadline is None:  # who uses the client itself has its own timeouts
+            return self._session.send(request)
         streams = request.stream_output
         request.stream_output = True  # read below, against the deadline
         if getattr(request, "context", None) is not None:
