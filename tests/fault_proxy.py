@@ -72,6 +72,12 @@ class Exchange:
         """Send bytes to the client."""
         self._client.sendall(data)
 
+    def send_half(self) -> bool:
+        """Pass on the head and half of the body; return whether there was one to cut."""
+        answer = self.ask()
+        self.send(answer.head + answer.body[: len(answer.body) // 2])
+        return bool(answer.body)
+
     def close(self, *, reset: bool = False) -> None:
         """End the connection when the fault returns, in order or by RST."""
         self.over = True
@@ -102,24 +108,21 @@ def never_answers(exchange: Exchange) -> None:
 
 def resets_in_body(exchange: Exchange) -> None:
     """Pass on the head and half of the body, then reset."""
-    answer = exchange.ask()
-    exchange.send(answer.head + answer.body[: len(answer.body) // 2])
-    exchange.wait(0.05)  # a reset overtakes what the client has not read yet
-    exchange.close(reset=True)
+    if exchange.send_half():
+        exchange.wait(0.05)  # a reset overtakes what the client has not read yet
+        exchange.close(reset=True)
 
 
 def sends_half(exchange: Exchange) -> None:
     """Pass on the head and half of the body, then end the connection as if that were all."""
-    answer = exchange.ask()
-    exchange.send(answer.head + answer.body[: len(answer.body) // 2])
-    exchange.close()
+    if exchange.send_half():
+        exchange.close()
 
 
 def stalls_in_body(exchange: Exchange) -> None:
     """Pass on the head and half of the body, and nothing more."""
-    answer = exchange.ask()
-    exchange.send(answer.head + answer.body[: len(answer.body) // 2])
-    exchange.wait_for_end()
+    if exchange.send_half():
+        exchange.wait_for_end()
 
 
 def trickles(exchange: Exchange) -> None:
