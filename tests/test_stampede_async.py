@@ -1,0 +1,224 @@
+"""Computed values on an event loop: the same promises, and no thread that waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from computations import PATIENCE, Work, background, settle, sharing, until, waiting
+from fake_clock import FakeClock
+
+from cloudcached import Client, pool
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client("memory://")
+
+
+@pytest.fixture
+def work() -> Work:
+    return Work()
+
+
+def awaited(work: Work) -> Any:
+    """Return *work* as an async function."""
+
+    async def compute() -> Any:
+        await asyncio.sleep(0)
+        return work()
+
+    return compute
+
+
+async def crowd(client: Client, default: Any, count: int = 100) -> list[Any]:
+    calls = (client.aget_or_put("k", default) for _ in range(count))
+    return await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), PATIENCE)
+
+
+@pytest.mark.parametrize("kind", ["async", "plain", "returns one"])
+async def test_one_computes_for_all(kind, client, work):
+    default = {"async": awaited(work), "plain": work, "returns one": lambda: awaited(work)()}[kind]  # noqa: PLW0108
+    values = await crowd(client, default)
+    assert values == [{"call": 1}] * 100
+    values[0]["call"] = 0
+    assert values[1] == await client.aget("k") == {"call": 1}
+    assert work.calls == 1
+
+
+async def test_all_get_the_error(client, work):
+    work.error = ZeroDivisionError()
+
+    async def compute() -> Any:
+        await asyncio.to_thread(until, lambda: waiting(client) == 99)
+        return work()
+
+    assert await crowd(client, compute) == [work.error] * 100
+    assert work.calls == 1
+
+
+async def test_a_value_is_stored_as_it_is(client):
+    assert await client.aget_or_put("k", 1, 60) == await client.aget_or_put("k", 2) == 1
+
+
+async def test_whoever_goes_does_not_take_the_computation_with_him(client):
+    may_end = asyncio.Event()
+
+    async def compute() -> int:
+        await may_end.wait()
+        return 7
+
+    first = asyncio.create_task(client.aget_or_put("k", compute))
+    await asyncio.sleep(0.01)
+    second = asyncio.create_task(client.aget_or_put("k", compute))
+    third = asyncio.create_task(client.aget_or_put("k", compute))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    second.cancel()
+    may_end.set()
+    assert await third == await client.aget("k") == 7
+    assert first.cancelled()
+    assert second.cancelled()
+    assert client.stats()["computed"] == 1
+
+
+async def test_nobody_waits_for_himself(client):
+    async def outer() -> str:
+        inner = client.aget_or_put("k", lambda: "inner")
+        return (await asyncio.gather(inner))[0] + " and outer"
+
+    assert await asyncio.wait_for(client.aget_or_put("k", outer), PATIENCE) == "inner and outer"
+
+
+async def test_a_blocking_call_does_not_wait_for_its_own_loop(client):
+    async def compute() -> str:
+        return client.get_or_put("other", lambda: "other") + client.get_or_put("k", lambda: " inner")
+
+    assert await client.aget_or_put("k", compute) == "other inner"
+
+    async def block() -> str:
+        await asyncio.sleep(0.01)
+        return client.get_or_put("z", lambda: "blocking")
+
+    async def slow() -> str:
+        await asyncio.sleep(0.05)
+        return "awaited"
+
+    assert await asyncio.gather(client.aget_or_put("z", slow), block()) == ["awaited", "blocking"]
+
+
+async def test_threads_wait_for_a_task_and_tasks_for_a_thread(client, work):
+    work.hold()
+    thread = background(client.get_or_put, "k", work)
+    assert work.began.wait(PATIENCE)
+    tasks = asyncio.gather(*(client.aget_or_put("k", awaited(work)) for _ in range(10)))
+    await asyncio.to_thread(until, lambda: waiting(client) == 10)
+    work.go_on()
+    assert await tasks == [{"call": 1}] * 10
+    assert thread() == {"call": 1}
+
+    may_end = asyncio.Event()
+
+    async def compute() -> str:
+        await may_end.wait()
+        return "of a task"
+
+    task = asyncio.create_task(client.aget_or_put("other", compute))
+    await asyncio.sleep(0.01)
+    threads = [background(client.get_or_put, "other", work) for _ in range(5)]
+    await asyncio.to_thread(until, lambda: waiting(client) == 15)
+    may_end.set()
+    assert await task == "of a task"
+    assert [thread() for thread in threads] == ["of a task"] * 5
+
+
+async def test_a_full_pool_does_not_wait_for_itself(client):
+    """Every thread of it wants what a task computes, which needs one of them to end."""
+    full = threading.Barrier(pool.WIDTH + 1, timeout=PATIENCE)
+
+    def want() -> str:
+        full.wait()
+        return client.get_or_put("k", lambda: "thread")
+
+    async def compute() -> str:
+        threads = asyncio.gather(*(pool.run(want) for _ in range(pool.WIDTH)))
+        await asyncio.to_thread(full.wait)
+        answers.extend(await threads)
+        return "task"
+
+    answers: list[str] = []
+    assert await asyncio.wait_for(client.aget_or_put("k", compute), PATIENCE) == "task"
+    assert set(answers) == {"thread"}
+
+
+async def test_nested_functions_do_not_fill_the_pool(client):
+    @client.memoize()
+    def inner(number: int) -> int:
+        return number
+
+    @client.memoize()
+    async def middle(number: int) -> int:
+        return inner(number % 3) + await client.aget_or_put(f"key {number % 5}", lambda: inner(7))
+
+    def outer(number: int) -> int:
+        return inner(number % 7) + 1
+
+    async def both(number: int) -> int:
+        return await client.aget_or_put(f"outer {number}", lambda: outer(number)) + await middle(number)
+
+    expected = [number % 7 + 1 + number % 3 + 7 for number in range(4 * pool.WIDTH)]
+    calls = asyncio.gather(*(both(number) for number in range(4 * pool.WIDTH)))
+    assert await asyncio.wait_for(calls, PATIENCE) == expected
+
+
+async def test_stale_values_are_refreshed_on_the_loop(work):
+    client = Client("memory://", clock=(clock := FakeClock()))
+    loops = set()
+
+    async def compute() -> Any:
+        loops.add(asyncio.get_running_loop())
+        return work()
+
+    await client.aget_or_put("k", compute, 10, stale=20)
+    clock.advance(15)
+    assert await crowd_stale(client, compute) == [{"call": 1}] * 20
+    await asyncio.to_thread(settle, client)
+    assert await client.aget_or_put("k", compute, 10, stale=20) == {"call": 2}
+    assert loops == {asyncio.get_running_loop()}
+    clock.advance(15)
+    work.error = ZeroDivisionError()
+    assert await crowd_stale(client, compute) == [{"call": 2}] * 20
+    await asyncio.to_thread(settle, client)
+    assert client.stats()["refresh_failed"] == 1
+
+
+async def crowd_stale(client: Client, compute: Any) -> list[Any]:
+    return await asyncio.gather(*(client.aget_or_put("k", compute, 10, stale=20) for _ in range(20)))
+
+
+async def test_one_per_world(client, work):
+    rival = sharing(client)
+    values = await asyncio.gather(
+        *(each.aget_or_put("k", awaited(work), lock=True) for each in (client, rival) for _ in range(20))
+    )
+    assert values == [{"call": 1}] * 40
+    work.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        await client.aget_or_put("failed", awaited(work), lock=True)
+    work.error = None
+    assert await asyncio.wait_for(rival.aget_or_put("failed", awaited(work), lock=True), 1) == {"call": 3}
+
+
+def test_a_loop_that_ends_leaves_no_flight(client, work):
+    async def never() -> None:
+        await asyncio.sleep(3600)
+
+    async def go_away() -> None:
+        asyncio.create_task(client.aget_or_put("k", never))  # noqa: RUF006
+        await asyncio.to_thread(until, lambda: client._fills._flights()._under_way)
+
+    asyncio.run(go_away())
+    until(lambda: not client._fills._flights()._under_way)
+    assert client.get_or_put("k", work) == {"call": 1}
