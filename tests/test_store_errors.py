@@ -172,6 +172,15 @@ def test_a_contended_write_is_never_an_answer(
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("step", [error(409, ""), error(500, ""), error(503, "SlowDown"), reset], ids=range(4))
+def test_nothing_is_repeated(scripted: ScriptedServer, store: Store, operation: str, step: Any) -> None:
+    scripted.step = step
+    scripted.requests.clear()
+    assert raised_by(store, operation).retryable
+    assert len(scripted.requests) == 1
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
 def test_no_such_key(scripted: ScriptedServer, store: Store, operation: str) -> None:
     scripted.step = error(404, "NoSuchKey")
     if operation == "delete":
