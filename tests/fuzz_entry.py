@@ -45,6 +45,9 @@ def one_input(data: bytes) -> None:
     }
     if source.ConsumeBool():
         metadata["cc-recent"] = text(40)
+    for name in ("cc-fresh", "cc-cost"):
+        if source.ConsumeBool():
+            metadata[name] = source.PickValueInList(["1", text(20)])
     if source.ConsumeBool():
         metadata[text(10)] = text(10)
     payload = source.ConsumeBytes(LIMIT)

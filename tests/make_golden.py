@@ -35,6 +35,7 @@ STORIES: dict[str, list[list[Any]]] = {
     "expired": [["put", "k", "str", 0.5]],
     "conditional writes": [["put", "k", "zero", 60], ["incr", "k"], ["decr", "k"], ["touch", "k", 90]],
     "a chain of more than 32": [["put", "k", "zero", 60], *[["incr", "k"], ["decr", "k"]] * 20],
+    "stale and early": [["fill", "k", "str", 60]],
     "escaped key": [["put", "~a/é \ud800%", "str", 60]],
     "empty key": [["put", "", "str", 60]],
     "hashed name": [["put", "k" * 2_000 + "Ω", "str", 60]],
@@ -60,9 +61,12 @@ def entry(options: dict[str, Any], verbs: list[list[Any]]) -> dict[str, Any]:
     clock = FakeClock()
     client = Client("memory:///golden/prefix", clock=clock, **options)
     for verb, *arguments in verbs:
-        if verb == "put":
+        if verb in ("put", "fill"):
             arguments[1] = SAMPLES[arguments[1]]
-        assert getattr(client, verb)(*arguments) is not False
+        if verb == "fill":
+            fill(client, clock, *arguments)
+        else:
+            assert getattr(client, verb)(*arguments) is not False
     key, sample = verbs[0][1], verbs[0][2]
     store = client._engine.store
     (row,), _ = store.list("golden/prefix/", timeout=1)
@@ -77,6 +81,16 @@ def entry(options: dict[str, Any], verbs: list[list[Any]]) -> dict[str, Any]:
         "metadata": dict(found.head.metadata),
         "body": base64.b64encode(found.read()).decode("ascii"),
     }
+
+
+def fill(client: Client, clock: FakeClock, key: str, value: Any, seconds: float) -> None:
+    """Compute *value* in 1.5 seconds."""
+
+    def compute() -> Any:
+        clock.advance(1.5)
+        return value
+
+    client.get_or_put(key, compute, seconds, early=1, stale=30)
 
 
 def main() -> None:

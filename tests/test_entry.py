@@ -51,11 +51,9 @@ def place(key: str, prefix: str = "cache") -> Place:
     return Place(key, *Names(prefix).object_key(key))
 
 
-def packed(
-    codec: Codec, place: Place, value: Any, *, expires_ms: int | None = 2, recent: tuple[str, ...] = ()
-) -> Packed:
+def packed(codec: Codec, place: Place, value: Any, *, expires_ms: int | None = 2, **more: Any) -> Packed:
     meta, data = codec.encode(value, expires_ms=expires_ms, created_ms=1)
-    return codec.pack(place, meta._replace(recent=recent), data)
+    return codec.pack(place, meta._replace(**more), data)
 
 
 def opened(codec: Codec, place: Place, metadata: dict[str, str], body: bytes) -> Any:
@@ -70,15 +68,18 @@ def test_what_is_packed_comes_back(key, value, options):
     assert same(opened(codec(**options), place(key), entry.metadata, entry.body), value)
 
 
-@given(st.none() | st.integers(0, 10**14), st.integers(0, 10**14), st.lists(NONCES.map(lambda n: n[:11]), max_size=32))
-def test_the_metadata_comes_back(expires_ms, created_ms, recent):
+TIMES = st.integers(0, 10**14)
+
+
+@given(st.none() | TIMES, TIMES, st.lists(NONCES.map(lambda n: n[:11]), max_size=32), *[st.none() | TIMES] * 2)
+def test_the_metadata_comes_back(expires_ms, created_ms, recent, fresh_ms, cost_ms):
     it = codec(signing_key="a")
     meta, data = it.encode("v", expires_ms=expires_ms, created_ms=created_ms)
-    entry = it.pack(place("k"), meta._replace(recent=tuple(recent)), data)
+    meta = meta._replace(recent=tuple(recent), fresh_ms=fresh_ms, cost_ms=cost_ms)
+    entry = it.pack(place("k"), meta, data)
     back = it.check(place("k").object_key, entry.metadata, len(entry.body))
-    assert back == Meta(
-        "str", "plain", expires_ms, created_ms, entry.nonce, derive_key(b"a", b"key id", 6).hex(), tuple(recent)
-    )
+    assert back == meta._replace(nonce=entry.nonce, key_id=derive_key(b"a", b"key id", 6).hex())
+    assert back[:4] == ("str", "plain", expires_ms, created_ms)
 
 
 @pytest.mark.parametrize("signing_key", [None, "a secret"])
@@ -99,6 +100,8 @@ def test_the_longest_metadata_fits_into_2_kb():
         [0] * 99,
         expires_ms=10**14,
         recent=chain,
+        fresh_ms=10**14,
+        cost_ms=10**14,
     )
     names = sum(len("x-amz-meta-" + name) + len(value) for name, value in longest.metadata.items())
     assert names < 1_500

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from computations import PATIENCE, Work, settle, waiting
+from computations import Work, settle
 from crew import together
 from fake_clock import FakeClock
 from store_doubles import CountingStore, FaultyStore, wrap
@@ -308,48 +308,14 @@ class TestMethods:
         assert pickle.loads(pickle.dumps(Shop("one").stock))("pen") == "pen at one"
 
 
-class TestAsync:
-    async def test_one_computes_for_all(self, client, calls):
-        @client.memoize(10)
-        async def function(number: int) -> list[int]:
-            calls.append(number)
-            await asyncio.sleep(0.01)
-            return [number]
+class TestDecorating:
+    def test_it_looks_like_the_function(self):
+        assert (at_the_top.__name__, at_the_top.__doc__) == ("at_the_top", "Return the number.")
+        assert inspect.unwrap(at_the_top) is at_the_top.uncached
+        assert str(inspect.signature(at_the_top)) == "(number: 'int') -> 'int'"
+        assert repr(at_the_top) == f"<memoized {__name__}.at_the_top>"
 
-        results = await asyncio.wait_for(asyncio.gather(*(function(number % 3) for number in range(60))), PATIENCE)
-        assert results == [[number % 3] for number in range(60)]
-        assert sorted(calls) == [0, 1, 2]
-        results[0].append("changed")
-        assert await function(0) == [0]
-        assert await function.uncached(7) == [7]
-        assert await function.ainvalidate(0) is True
-
-    async def test_wait_without_threads(self, client):
-        """However many wait, the pool's threads are free."""
-        may_end = asyncio.Event()
-
-        @client.memoize(lock=True)
-        async def function() -> int:
-            await may_end.wait()
-            return await client.aget("other", 7)
-
-        crowd = asyncio.gather(*(function() for _ in range(200)))
-        await asyncio.to_thread(lambda: [None for _ in iter(lambda: waiting(client) < 199, False)])
-        may_end.set()
-        assert await asyncio.wait_for(crowd, PATIENCE) == [7] * 200
-
-    async def test_exceptions_are_not_kept(self, client, calls):
-        @client.memoize()
-        async def function() -> None:
-            calls.append(1)
-            raise ZeroDivisionError
-
-        for _ in range(2):
-            with pytest.raises(ZeroDivisionError):
-                await function()
-        assert calls == [1, 1]
-
-    def test_is_seen_to_be_async(self, client):
+    def test_it_is_seen_to_be_async(self, client):
         @client.memoize()
         async def function() -> None: ...
 
@@ -358,14 +324,6 @@ class TestAsync:
         assert seen(function)
         assert seen(Shop("one").order)
         assert not seen(at_the_top)
-
-
-class TestDecorating:
-    def test_it_looks_like_the_function(self):
-        assert (at_the_top.__name__, at_the_top.__doc__) == ("at_the_top", "Return the number.")
-        assert inspect.unwrap(at_the_top) is at_the_top.uncached
-        assert str(inspect.signature(at_the_top)) == "(number: 'int') -> 'int'"
-        assert repr(at_the_top) == f"<memoized {__name__}.at_the_top>"
 
     def test_it_is_pickled_by_name(self):
         assert pickle.loads(pickle.dumps(at_the_top)) is at_the_top

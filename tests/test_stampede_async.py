@@ -23,6 +23,12 @@ def work() -> Work:
     return Work()
 
 
+@pytest.fixture
+def calls() -> list[int]:
+    """Give a list of what was computed."""
+    return []
+
+
 def awaited(work: Work) -> Any:
     """Return *work* as an async function."""
 
@@ -222,3 +228,45 @@ def test_a_loop_that_ends_leaves_no_flight(client, work):
     asyncio.run(go_away())
     until(lambda: not client._fills._flights()._under_way)
     assert client.get_or_put("k", work) == {"call": 1}
+
+
+class TestMemoized:
+    async def test_one_computes_for_all(self, client, calls):
+        @client.memoize(10)
+        async def function(number: int) -> list[int]:
+            calls.append(number)
+            await asyncio.sleep(0.01)
+            return [number]
+
+        results = await asyncio.wait_for(asyncio.gather(*(function(number % 3) for number in range(60))), PATIENCE)
+        assert results == [[number % 3] for number in range(60)]
+        assert sorted(calls) == [0, 1, 2]
+        results[0].append("changed")
+        assert await function(0) == [0]
+        assert await function.uncached(7) == [7]
+        assert await function.ainvalidate(0) is True
+
+    async def test_wait_without_threads(self, client):
+        """However many wait, the pool's threads are free."""
+        may_end = asyncio.Event()
+
+        @client.memoize(lock=True)
+        async def function() -> int:
+            await may_end.wait()
+            return await client.aget("other", 7)
+
+        crowd = asyncio.gather(*(function() for _ in range(200)))
+        await asyncio.to_thread(until, lambda: waiting(client) == 199)
+        may_end.set()
+        assert await asyncio.wait_for(crowd, PATIENCE) == [7] * 200
+
+    async def test_exceptions_are_not_kept(self, client, calls):
+        @client.memoize()
+        async def function() -> None:
+            calls.append(1)
+            raise ZeroDivisionError
+
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                await function()
+        assert calls == [1, 1]

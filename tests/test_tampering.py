@@ -25,10 +25,12 @@ HEADER = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60
     st.characters(), max_size=10
 )
 NAMES = (
+    "cc-cost",
     "cc-created",
     "cc-encoding",
     "cc-expires",
     "cc-format",
+    "cc-fresh",
     "cc-key-id",
     "cc-nonce",
     "cc-recent",
@@ -45,7 +47,7 @@ class Forged(NamedTuple):
 
 
 def written(value: Any = "some text", *, key: str = KEY, **options: Any) -> Forged:
-    entry = packed(codec(**options), place(key), value, recent=("start", "a" * 11))
+    entry = packed(codec(**options), place(key), value, recent=("start", "a" * 11), fresh_ms=1, cost_ms=1500)
     return Forged(entry.metadata, entry.body)
 
 
@@ -167,6 +169,12 @@ def test_body_and_metadata_of_two_writes_do_not_fit(options):
     assert refusal(Forged(old.metadata, new.body), **options) == "seal"
     nonce = {**new.metadata, "cc-nonce": old.metadata["cc-nonce"]}
     assert refusal(Forged(nonce, old.body), **options) == "signature"
+
+
+@pytest.mark.parametrize("number", ["", "-1", "1.5", "1e3", "+1", "1_0", "9" * 16, "\u0661", "never"])
+@pytest.mark.parametrize("name", ["fresh", "cost"])
+def test_a_time_that_is_no_number_is_refused(name, number):
+    assert refusal(resigned(written(), **{name: number})) == "format"
 
 
 @pytest.mark.parametrize("version", ["0", "2", "01", "1 ", "", "one", "1.0"])
