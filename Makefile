@@ -31,7 +31,7 @@ unexport DJANGO_SETTINGS_MODULE
 .DELETE_ON_ERROR:
 
 test: $(VENV)/.test
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 demo: $(VENV)/.demo
 	@$(PY) -m example_project.demo
@@ -81,7 +81,7 @@ $(MADE):
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@touch $@
 
-$(VENV)/.test: PACKAGES = --editable '.[django,flask]' --group test
+$(VENV)/.test: PACKAGES = --editable '.[django,flask,cli,encryption]' --group test
 $(VENV)/.demo: PACKAGES = --editable '.[django,flask]' --group demo
 $(VENV)/.lint: PACKAGES = --group lint
 $(VENV)/.types: PACKAGES = --group types

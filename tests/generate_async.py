@@ -6,9 +6,10 @@ Run by ``make generate``; ``test_async.py`` fails when the file is not what this
 from __future__ import annotations
 
 import ast
+from importlib.util import find_spec
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent.parent / "cloudcached"
+PACKAGE = Path(next(iter(find_spec("cloudcached").submodule_search_locations)))
 #: These do no I/O, are properties, or have no twin: ``memoize`` decorates functions of both kinds. ``get_or_put`` is not
 #: in client.py: whoever awaits it must not hold a thread of the pool while another computes.
 LEFT_OUT = {"lock", "memoize", "shared", "stats", "url"}
