@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from ._types import MISSING
 from .engine import Engine
-from .entry import Place
 from .errors import CloudCachedError, KeyRejected, PartialFailure, StoreError
 from .pool import fan_out
 from .stores.base import Listed
@@ -31,13 +30,12 @@ class Bulk:
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the live values of *keys*."""
         engine = self._engine
-
-        def get(place: Place) -> Any:
-            return engine.look(place, engine.budget()).value
-
-        places = [engine.place(key) for key in dict.fromkeys(keys)]
-        answers = ((place.key, answer) for place, answer in fan_out(_caught(get), places))
-        return {key: value for key, value in _told("get_many", answers).items() if value is not MISSING}
+        wanted = dict.fromkeys(key if isinstance(key, str) else engine.place(key).key for key in keys)
+        known = engine.at_hand(wanted)
+        places = [engine.place(key) for key in wanted if key not in known]
+        answers = ((place.key, answer) for place, answer in fan_out(_caught(engine.fetch), places))
+        found = ((key, value) for key, value in chain(known.items(), answers) if value is not MISSING)
+        return _told("get_many", found)
 
     def put_many(self, mapping: Mapping[str, Any], put: Callable[[str, Any], bool]) -> dict[str, bool]:
         """Store each pair by *put*, and return its answers."""
@@ -53,8 +51,9 @@ class Bulk:
         """Remove *keys*."""
         by_object_key = {self._engine.place(key).object_key: key for key in keys}
         failures: dict[str, CloudCachedError] = {}
-        for _, failed in fan_out(self._delete_batch, _batches(by_object_key, _DELETE_LIMIT)):
-            failures.update((by_object_key[object_key], error) for object_key, error in failed.items())
+        with self._engine.writing(by_object_key.values()):
+            for _, failed in fan_out(self._delete_batch, _batches(by_object_key, _DELETE_LIMIT)):
+                failures.update((by_object_key[object_key], error) for object_key, error in failed.items())
         if failures:
             raise PartialFailure("delete_many", {}, failures)
 
@@ -67,20 +66,24 @@ class Bulk:
     def clear(self, prefix: str) -> int:
         """Remove every entry whose key begins with *prefix*, and return how many."""
         _check_prefix(prefix)
+        with self._engine.clearing(prefix):
+            removed, failures = self._clear(prefix)
+        if failures:
+            raise PartialFailure("clear", {"removed": removed}, failures)
+        return removed
+
+    def _clear(self, prefix: str) -> tuple[int, dict[str, CloudCachedError]]:
         root = self._engine.names.root
         pages = self._engine.pages(root)
         first = next(pages, [])
         if len(first) < _DELETE_LIMIT:  # the only page, but for stores that give short ones
-            removed, failures = self._clear_pages(chain([first], pages), prefix)
-        else:
-            removed, failures = 0, {}
-            work = partial(self._clear_under, prefix=prefix)
-            for _, (count, failed) in fan_out(work, [root + digit for digit in string.hexdigits[:16]]):
-                removed += count
-                failures.update(failed)
-        if failures:
-            raise PartialFailure("clear", {"removed": removed}, failures)
-        return removed
+            return self._clear_pages(chain([first], pages), prefix)
+        removed, failures = 0, {}
+        work = partial(self._clear_under, prefix=prefix)
+        for _, (count, failed) in fan_out(work, [root + digit for digit in string.hexdigits[:16]]):
+            removed += count
+            failures.update(failed)
+        return removed, failures
 
     def _clear_under(self, root: str, *, prefix: str) -> tuple[int, dict[str, CloudCachedError]]:
         try:

@@ -14,13 +14,14 @@ from .bulk import Bulk
 from .clock import SystemClock
 from .computed import ComputedVerbs
 from .config import Config
-from .engine import Engine, Outside, Seen, Token
+from .engine import Outside, Seen, Token
 from .entry import EntryInfo, Meta
 from .errors import ConfigError, KeyMissing, NotACounter, StoreError
 from .expiry import at_ms, deadline_of, is_expired, seconds_left
 from .forks import PerProcess
 from .hooks import Counters
 from .locks import Lock
+from .near_engine import open_engine
 from .stampede import Fills
 from .stores import open_store
 from .verbs import NO_COUNTER, Silencer, verb
@@ -48,7 +49,7 @@ class Client(AsyncTwins, ComputedVerbs):
         clock = clock or SystemClock()
         self._counters = Counters()
         self._silencer = Silencer(config, clock, self._counters)
-        self._engine = Engine(config, open_store(config, clock), clock, self._counters)
+        self._engine = open_engine(config, open_store(config, clock), clock, self._counters)
         self._bulk = Bulk(self._engine)
         self._fills = Fills(self._engine, self._silencer, self._counters)
 
@@ -82,9 +83,8 @@ class Client(AsyncTwins, ComputedVerbs):
 
         **Atomicity:** one consistent entry, never a torn or unverified one. **Cost:** 1 GET.
         """
-        engine = self._engine
         try:
-            value = engine.look(engine.place(key), engine.budget()).value
+            value = self._engine.read(key)
         except StoreError as error:  # as the decorator of the other verbs does, which this one is too hot for
             self._silencer.take("get", error)
             return default

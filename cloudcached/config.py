@@ -39,6 +39,18 @@ _ETERNITY = 10**9
 
 
 @dataclass(frozen=True)
+class Near:
+    """What a process may hold of its cache: see ``near_engine``."""
+
+    #: Of memory, with all that is around the values.
+    max_bytes: int
+    #: Seconds until the store is asked whether an entry was rewritten.
+    max_age: float
+    #: Seconds for which a miss is believed; 0 for not at all.
+    negative: float = 0.0
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that decides how a client behaves; hashable, so that equal configurations share one client."""
 
@@ -65,6 +77,8 @@ class Config:
     sse: tuple[tuple[str, str], ...] = ()
     #: Whether the store's conditional writes are believed: see ``stores.conditions``.
     conditional_writes: str = "auto"
+    #: The near tier; ``None`` for none.
+    near: Near | None = None
     #: Settings for boto3, as sorted pairs.
     s3: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
@@ -183,6 +197,24 @@ def _check_read_only(name: str, value: object) -> str:
     return str(value)
 
 
+def _check_near(name: str, value: object) -> Near | None:
+    if value is None or isinstance(value, Near):
+        return value
+    known = [setting.name for setting in fields(Near)]
+    if not isinstance(value, Mapping) or not {"max_bytes", "max_age"} <= set(value):
+        raise ConfigError(
+            f"{name} is a mapping with 'max_bytes' and 'max_age' (seconds); known are: {', '.join(known)}"
+        )
+    for setting in value:
+        if setting not in known:
+            raise ConfigError(f"unknown setting {setting!r} in {name}; known are: {', '.join(known)}")
+    return Near(
+        max_bytes=_check_bytes(f"'max_bytes' in {name}", value["max_bytes"]),
+        max_age=_check_seconds(f"'max_age' in {name}", value["max_age"]),
+        negative=_check_seconds(f"'negative' in {name}", value["negative"]) if value.get("negative") else 0.0,
+    )
+
+
 def _check_s3(name: str, value: object) -> tuple[tuple[str, str], ...]:
     return _settings(name, value, S3_SETTINGS)
 
@@ -218,6 +250,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "fail_silently": _check_flag,
     "sse": _check_sse,
     "conditional_writes": _check_conditional_writes,
+    "near": _check_near,
     "s3": _check_s3,
 }
 

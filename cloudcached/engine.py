@@ -12,7 +12,7 @@ import hashlib
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +36,7 @@ from .forks import PerProcess
 from .hooks import Counters
 from .keys import Names
 from .retry import Budget
-from .stores.base import ABSENT, Head, Listed, Matches, Store, When
+from .stores.base import ABSENT, Found, Head, Listed, Matches, Store, When
 
 R = TypeVar("R")
 
@@ -92,6 +92,10 @@ class Outside(NamedTuple):
     meta: Meta | None = None
 
 
+def _send(request: Callable[..., R], *arguments: Any, **options: Any) -> R:
+    return request(*arguments, **options)
+
+
 class Engine:
     """Reads and writes the entries of one cache. Thread-safe; the constructor does no I/O."""
 
@@ -104,7 +108,11 @@ class Engine:
         self.read_only = config.read_only
         self._timeout = config.timeout
         self._counters = counters
-        self._breaker = Breaker(clock, counters, config.timeout / 2) if config.fail_silently else None
+        breaker = Breaker(clock, counters, config.timeout / 2) if config.fail_silently else None
+        #: Sends one request, unless the circuit breaker says to let the store rest.
+        self._send: Callable[..., Any] = _send if breaker is None else breaker.call
+        #: As ``_send`` of ``_value_once``: one call less on the way of every ``get``.
+        self._ask = self._value_once if breaker is None else partial(breaker.call, self._value_once)
         self._etags_are_md5 = True
         self._queues = PerProcess(lambda: tuple(threading.Lock() for _ in range(_QUEUES)))
 
@@ -125,50 +133,78 @@ class Engine:
         """Send *request* and repeat it while that may help and the budget lasts; for requests that may be repeated."""
         while True:
             try:
-                return self._send(request, *arguments, timeout=budget.left)
+                answer: R = self._send(request, *arguments, timeout=budget.left)
             except StoreError as error:
                 if not error.retryable:
                     raise
                 budget.spend(error)
                 self._counters.add("retries")
-
-    def _send(self, request: Callable[..., R], *arguments: Any, **options: Any) -> R:
-        """Send one request, unless the circuit breaker says to let the store rest."""
-        if self._breaker is None:
-            return request(*arguments, **options)
-        return self._breaker.call(request, *arguments, **options)
+            else:
+                return answer
 
     # Reading
+
+    def read(self, key: str) -> Any:
+        """Return the live value of *key*, or ``MISSING``, from the near tier where there is one. Cost: at most 1 GET."""
+        return self.fetch(self.place(key))
+
+    def fetch(self, place: Place) -> Any:
+        """Return what ``read`` does, and ask the store. Cost: 1 GET."""
+        budget = self.budget()
+        try:
+            return self._ask(place, timeout=self._timeout)
+        except NotFound:
+            return MISSING
+        except StoreError as error:
+            if not error.retryable:
+                raise
+            budget.spend(error)
+            self._counters.add("retries")
+        return self.look(place, budget).value
+
+    def at_hand(self, keys: Iterable[str]) -> dict[str, Any]:  # noqa: ARG002 - the near tier's
+        """Return what is known of *keys* without a request."""
+        return {}
 
     def look(self, place: Place, budget: Budget) -> Seen:
         """Return what is under *place*, verified. Cost: 1 GET; the body of an expired entry is not read."""
         try:
-            return self.call(budget, self._look_once, self.store, place)
+            return self.call(budget, self._look_once, self.store.get, place)
         except NotFound:
             return NOTHING
 
     def look_dated(self, place: Place, budget: Budget) -> Seen:
         """Return what is under *place* with its age by the server's clock, which not every transport can tell."""
         try:
-            return self.call(budget, self._look_once, self.store.dated, place)
+            return self.call(budget, self._look_once, self.store.dated.get, place)
         except NotFound:
             return NOTHING
 
-    def _look_once(self, store: Store, place: Place, *, timeout: float) -> Seen:
-        found = store.get(place.object_key, timeout=timeout)
+    def _look_once(self, get: Callable[..., Found], place: Place, *, timeout: float) -> Seen:
+        found = get(place.object_key, timeout=timeout)
+        head = found.head
+        meta, data, value = self._verified(place, found)
+        age = None if head.date is None else head.date - head.modified
+        return Seen(head.etag, meta, data, value, age)
+
+    def _value_once(self, place: Place, *, timeout: float) -> Any:
+        # Leaves alone what only the other verbs need of the headers: working it out takes time.
+        return self._verified(place, self.store.get(place.object_key, timeout=timeout))[2]
+
+    def _verified(self, place: Place, found: Found) -> tuple[Meta | None, Bytes, Any]:
+        """Return an entry's metadata, ``None`` for a refused one, and its data and value if it is live."""
         head = found.head
         try:
             meta = self.codec.check(place.object_key, head.metadata, head.size)
             if is_expired(meta.expires_ms, self.clock.time()):
                 found.close()
-                return Seen(head.etag, meta)
+                return meta, b"", MISSING
             data = self.codec.open(place, meta, found.read())
-            age = None if head.date is None else head.date - head.modified
-            return Seen(head.etag, meta, data, self.codec.decode(meta, data), age)
+            return meta, data, self.codec.decode(meta, data)
         except EntryRefused as refusal:
             found.close()
             self._refuse(place.object_key, refusal)
-            return Seen(head.etag)
+            return None, b"", MISSING
 
     def outside(self, place: Place, budget: Budget) -> Outside:
         """Return what can be told of *place* without its body, which is not verified. Cost: 1 HEAD."""
@@ -207,6 +243,16 @@ class Engine:
         log.warning("refused the entry in %s: %s; it counts as a miss", object_key, refusal)
 
     # Writing
+
+    @contextmanager
+    def writing(self, keys: Iterable[str]) -> Iterator[None]:  # noqa: ARG002 - the near tier's
+        """Stand around every write and removal of *keys*, whatever comes of it."""
+        yield
+
+    @contextmanager
+    def clearing(self, prefix: str) -> Iterator[None]:  # noqa: ARG002 - the near tier's
+        """Stand around the removal of all keys that begin with *prefix*."""
+        yield
 
     def write(self, place: Place, meta: Meta, data: Bytes, budget: Budget) -> None:
         """Write over whatever is there. Cost: 1 PUT."""

@@ -19,7 +19,10 @@ FLOORS = {
     0: ("errors", "_types", "forks"),
     1: ("expiry", "keys", "serializers", "compression", "signing", "encryption", "hooks", "arguments"),
     2: ("entry", "config", "stores.base"),
-    3: ("stores", "stores.*", "pool", "breaker", "retry", "clock", "sessions", "engine", "steps", "flights"),
+    3: (
+        *("stores", "stores.*", "pool", "breaker", "retry", "clock", "sessions"),
+        *("engine", "near", "near_engine", "steps", "flights"),
+    ),
     # stampede is no floor above the client: get_or_put and memoize are verbs of it.
     4: ("client", "verbs", "_async", "bulk", "locks", "tags", "computed", "memoized", "stampede"),
     5: ("maintenance", "metrics", "cost", "index", "testing", "doctor", "doctor.*"),

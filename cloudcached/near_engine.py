@@ -1,0 +1,183 @@
+"""The engine of a client with a near tier: reads through it, writes around it.
+
+What is held is what the store said to a request that began less than ``max_age`` seconds ago, so the writes of others
+are hidden for no longer than that. From then on a GET asks whether the object still has the ETag: the nonce in every
+entry makes equal ETags mean equal entries, metadata included.
+
+Only ``get``, ``get_many`` and the first look of ``get_or_put`` read what is held. Every other verb asks the store, and
+where that says something else, what is held is forgotten. What this process writes is not held before somebody reads
+it: it must not push out what is read.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from ._types import MISSING, Bytes, Clock
+from .config import Config, Near
+from .engine import NOTHING, Engine, Outside, Seen
+from .entry import Meta, Place
+from .errors import EntryRefused, NotFound, NotModified
+from .expiry import is_expired
+from .forks import PerProcess
+from .hooks import Counters
+from .near import ENCODED, Held, Tier
+from .retry import Budget
+from .stores.base import Store
+
+#: Those of this process.
+_engines: weakref.WeakSet[NearEngine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Begin with nothing. A server that forks without Python's hooks goes on with its parent's until a first miss."""
+    for engine in list(_engines):
+        engine._tiers()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def open_engine(config: Config, store: Store, clock: Clock, counters: Counters) -> Engine:
+    """Return the engine that *config* asks for. Does no I/O."""
+    if config.near is None:
+        return Engine(config, store, clock, counters)
+    return NearEngine(config, config.near, store, clock, counters)
+
+
+class NearEngine(Engine):
+    """An engine that holds entries in memory. A child process begins with none."""
+
+    def __init__(self, config: Config, near: Near, store: Store, clock: Clock, counters: Counters) -> None:
+        super().__init__(config, store, clock, counters)
+        self._near = near
+        self._tiers = PerProcess(self._make_tier)
+        #: The last of ``_tiers``, for hits: to ask which process this is, a system call, would take half of their time.
+        self._tier = self._tiers()
+        self._monotonic = clock.monotonic
+        self._time = clock.time
+        _engines.add(self)
+
+    def _make_tier(self) -> Tier:
+        self._tier = tier = Tier(self._near.max_bytes)
+        return tier
+
+    # Reading
+
+    def read(self, key: str) -> Any:
+        """Return the live value of *key*, or ``MISSING``. Cost: none, or 1 GET, which may be answered by a 304."""
+        tier = self._tier
+        try:
+            held = tier.held.get(key)
+        except TypeError:  # unhashable: no key, which ``place`` says better
+            held = None
+        if held is None or self._monotonic() >= held.fresh_until or is_expired(held.expires_ms, self._time()):
+            return self.fetch(self.place(key))
+        tier.hits += 1
+        try:  # noqa: SIM105 - suppress() takes longer than all of the above
+            tier.held.move_to_end(key)
+        except KeyError:
+            pass  # another thread has just dropped it
+        return held.value if held.value is not ENCODED else self._value(key, held)
+
+    def at_hand(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return what is held of *keys* and need not be asked for."""
+        held, now = self._tiers().held, self._monotonic()
+        fresh = [key for key in keys if (found := held.get(key)) is not None and now < found.fresh_until]
+        return {key: self.read(key) for key in fresh}
+
+    def fetch(self, place: Place) -> Any:
+        """Return what ``read`` does, and ask the store. Cost: 1 GET, which may be answered by a 304."""
+        if type(place.key) is not str:  # a subclass may hash and compare in ways of its own
+            return super().fetch(place)
+        tier = self._tiers()
+        ticket, began = tier.ticket(place.key), self._monotonic()
+        old = tier.held.get(place.key)
+        held: Held | None
+        try:
+            seen = self._look_unless(place, None if old is None else old.etag)
+        except NotModified:
+            if old is None:
+                raise
+            held, value = old, self._value(place.key, old)
+        else:
+            held, value = Held(place.key, seen), seen.value
+        if is_expired(held.expires_ms, self._time()):
+            value = MISSING
+        if value is MISSING:
+            held = Held(place.key, NOTHING) if self._near.negative else None
+        if held is not None:
+            held.fresh_until = began + (self._near.negative if value is MISSING else self._near.max_age)
+        tier.fill(place.key, held, ticket)
+        return value
+
+    def _look_unless(self, place: Place, etag: str | None) -> Seen:
+        """Return what is under *place*. Raises ``NotModified`` if that still has *etag*."""
+        get = self.store.get if etag is None else partial(self.store.get, unless=etag)
+        try:
+            return self.call(self.budget(), self._look_once, get, place)
+        except NotFound:
+            return NOTHING
+
+    def _value(self, key: str, held: Held) -> Any:
+        if held.value is not ENCODED or held.meta is None:
+            return held.value
+        try:
+            return self.codec.decode(held.meta, held.data)
+        except EntryRefused as refusal:  # as when its class has vanished since
+            self._refuse(self.place(key).object_key, refusal)
+            return MISSING
+
+    # What else tells or changes what is there
+
+    def look(self, place: Place, budget: Budget) -> Seen:
+        """Return what is under *place*, verified. Cost: 1 GET; the body of an expired entry is not read."""
+        seen = super().look(place, budget)
+        self._compare_held(place, seen.etag)
+        return seen
+
+    def outside(self, place: Place, budget: Budget) -> Outside:
+        """Return what can be told of *place* without its body, which is not verified. Cost: 1 HEAD."""
+        outside = super().outside(place, budget)
+        self._compare_held(place, None if outside.head is None else outside.head.etag)
+        return outside
+
+    def _compare_held(self, place: Place, etag: str | None) -> None:
+        """Forget what is held of *place* unless it has this ETag: no later ``get`` goes back to it."""
+        tier = self._tiers()
+        held = tier.held.get(place.key)
+        if held is None or held.etag != etag:
+            tier.forget([place.key])
+
+    def write(self, place: Place, meta: Meta, data: Bytes, budget: Budget) -> None:
+        """Write over whatever is there. Cost: 1 PUT."""
+        with self.writing([place.key]):
+            super().write(place, meta, data, budget)
+
+    def write_if(self, place: Place, meta: Meta, data: Bytes, base: Seen, budget: Budget) -> tuple[bool, Seen | None]:
+        """Write only over *base*. Cost: as without a near tier."""
+        with self.writing([place.key]):
+            return super().write_if(place, meta, data, base, budget)
+
+    def remove(self, place: Place, budget: Budget) -> None:
+        """Remove the object, if there is one. Cost: 1 DELETE."""
+        with self.writing([place.key]):
+            super().remove(place, budget)
+
+    @contextmanager
+    def writing(self, keys: Iterable[str]) -> Iterator[None]:
+        """Hold nothing of *keys* that is from before the end of this block."""
+        with self._tiers().writing(keys):
+            yield
+
+    @contextmanager
+    def clearing(self, prefix: str) -> Iterator[None]:
+        """Hold nothing of what begins with *prefix* and is from before the end of this block."""
+        with self._tiers().clearing(prefix):
+            yield
