@@ -38,14 +38,23 @@ class Bulk:
         return _told("get_many", found)
 
     def put_many(self, mapping: Mapping[str, Any], put: Callable[[str, Any], bool]) -> dict[str, bool]:
-        """Store each pair by *put*, and return its answers."""
+        """Store each pair by *put*, and return its answers.
+
+        Values are encoded in the calling thread, a few ahead of the writes: pickling may run code that is bound to
+        it, such as the query of a Django ``QuerySet`` in the caller's transaction.
+        """
         for key in mapping:
             self._engine.place(key)  # a key that is refused is found before anything is written
 
         def put_pair(pair: tuple[str, Any]) -> bool:
-            return put(*pair)
+            key, value = pair
+            if isinstance(value, CloudCachedError):
+                raise value
+            return put(key, value)
 
-        return _told("put_many", ((key, answer) for (key, _), answer in fan_out(_caught(put_pair), mapping.items())))
+        encode = _caught(self._engine.codec.serialize)
+        pairs = ((key, encode(value)) for key, value in mapping.items())
+        return _told("put_many", ((key, answer) for (key, _), answer in fan_out(_caught(put_pair), pairs)))
 
     def delete_many(self, keys: Iterable[str]) -> None:
         """Remove *keys*."""

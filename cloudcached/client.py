@@ -115,6 +115,10 @@ class Client(AsyncTwins, ComputedVerbs):
             return engine.add(place, meta, data, budget)
         return True
 
+    def encode(self, value: Any) -> Any:
+        """Return *value* pickled in the calling thread, to be put in its place. Raises ``ValueRejected``."""
+        return self._engine.codec.serialize(value)
+
     @verb(False, writes=True)
     def update(self, key: str, value: Any, time_to_expire: TimeToExpire = 3600) -> bool:
         """Replace the value of *key* if there is a live entry; return whether it was replaced.

@@ -152,12 +152,16 @@ class Codec:
         self._compress_min_bytes = config.compress_min_bytes
         self._limit = config.max_value_bytes
 
+    def serialize(self, value: Any) -> serializers.Encoded:
+        """Return *value* as what ``encode`` takes for it. Raises ``ValueRejected``."""
+        return serializers.encode(value, trusted=self._trusted)
+
     def encode(self, value: Any, *, expires_ms: int | None, created_ms: int) -> tuple[Meta, Bytes]:
         """Return *value* as encoded data, with the metadata to pack it under.
 
         Raises ``ValueRejected`` for what cannot be stored, ``ValueTooLarge`` over ``max_value_bytes``.
         """
-        tag, data = serializers.encode(value, trusted=self._trusted)
+        tag, data = self.serialize(value)
         if len(data) > self._limit:
             raise ValueTooLarge(f"the value has {len(data):,} bytes, over max_value_bytes = {self._limit:,}")
         compressed = compress(data, self._compress_min_bytes)

@@ -12,7 +12,7 @@ import math
 import pickle
 import pickletools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._types import MISSING, Bytes
 from .errors import EntryRefused, ValueRejected
@@ -131,15 +131,24 @@ def _load_untrusted(data: Bytes) -> Any:
     return _RestrictedUnpickler(data, sets_attributes="BUILD" in opcodes).load()
 
 
-def encode(value: Any, *, trusted: bool) -> tuple[str, bytes]:
+class Encoded(NamedTuple):
+    """A value that was encoded before: ``encode`` gives it back as it is."""
+
+    tag: str
+    data: bytes
+
+
+def encode(value: Any, *, trusted: bool) -> Encoded:
     """Return the type tag and the bytes of *value*.
 
     trusted: the entry will be signed; otherwise only base types, and containers of harmless types, are taken.
     Raises ``ValueRejected`` for what cannot be pickled, or would not be loaded again.
     """
+    if type(value) is Encoded:
+        return value
     base = _BASE.get(type(value))
     if base is not None:
-        return base[0], base[1](value)
+        return Encoded(base[0], base[1](value))
     if value is MISSING:
         raise ValueRejected("MISSING stands for no entry; stored, it could not be told from a miss")
     try:
@@ -156,7 +165,7 @@ def encode(value: Any, *, trusted: bool) -> tuple[str, bytes]:
             ) from error
         except Exception as error:  # as above: what such a class pickles to need not load
             raise ValueRejected(f"a {type(value).__qualname__} pickles, but cannot be loaded again: {error}") from error
-    return PICKLE, data
+    return Encoded(PICKLE, data)
 
 
 def decode(tag: str, data: Bytes, *, trusted: bool) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 PACKAGE = Path(next(iter(find_spec("cloudcached").submodule_search_locations)))
 #: These do no I/O, are properties, or have no twin: ``memoize`` decorates functions of both kinds. ``get_or_put`` is not
 #: in client.py: whoever awaits it must not hold a thread of the pool while another computes.
-LEFT_OUT = {"lock", "memoize", "shared", "stats", "url"}
+LEFT_OUT = {"encode", "lock", "memoize", "shared", "stats", "url"}
 
 HEADER = '''"""The twins that are awaited, written by tests/generate_async.py from client.py: do not edit."""
 
