@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from cloudcached import MISSING, KeyMissing, PartialFailure, StoreError
@@ -21,14 +22,19 @@ __all__ = ["S3Cache"]
 
 logger = logging.getLogger("cloudcached.django")
 
+#: Types that are not pickled.
+_PLAIN = frozenset({str, bytes, int, float, complex, bool, type(None)})
+
 
 class S3Cache(BeyondDjango):
     """A Django cache whose entries are objects in S3.
 
     ``LOCATION`` is ``s3://bucket/prefix``, or ``memory://name`` for a try without S3. ``OPTIONS`` are the options of
-    ``cloudcached.Client``; where ``signing_key`` is not among them, ``SECRET_KEY`` signs and ``SECRET_KEY_FALLBACKS``
-    verify too. The constructor does no I/O and refuses nothing, so that the system checks can report every mistake;
-    without them, the first use raises ``ConfigError``.
+    ``cloudcached.Client``, with two defaults of a site: ``SECRET_KEY`` signs and ``SECRET_KEY_FALLBACKS`` verify too,
+    and ``fail_silently`` is on, so that the cache counts as empty while S3 does not answer.
+
+    The constructor does no I/O and refuses nothing, so that the system checks can report every mistake; without them,
+    the first use raises ``ConfigError``.
 
     Django makes one such object for each thread. They share one client for each configuration, and close none.
     """
@@ -46,7 +52,8 @@ class S3Cache(BeyondDjango):
     async def aadd(self, key: Any, value: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         """See ``add``."""
         key = self.make_and_validate_key(key, version)
-        return await self.client.aput(key, value, self.time_to_expire(timeout), replace=False)
+        encoded = await self._encoded({key: value})
+        return await self.client.aput(key, encoded[key], self.time_to_expire(timeout), replace=False)
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Return the live value, *default* where there is none. A stored ``None`` is a value. **Cost:** 1 GET."""
@@ -64,7 +71,8 @@ class S3Cache(BeyondDjango):
     async def aset(self, key: Any, value: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None) -> None:
         """See ``set``."""
         key = self.make_and_validate_key(key, version)
-        await self.client.aput(key, value, self.time_to_expire(timeout), replace=True)
+        encoded = await self._encoded({key: value})
+        await self.client.aput(key, encoded[key], self.time_to_expire(timeout), replace=True)
 
     def touch(self, key: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         """Give a live entry a new timeout. Return False where there is none.
@@ -124,7 +132,8 @@ class S3Cache(BeyondDjango):
     ) -> list[Any]:
         """Store the values. Return the keys whose store failed, which is logged; the others are stored.
 
-        Raises ``ValueRejected`` or ``KeyRejected``, as ``set`` does, for what can never be stored.
+        Raises ``ValueRejected`` or ``KeyRejected``, as ``set`` does, for what can never be stored; the others may be
+        stored then, or not.
         **Cost:** 1 PUT a key, in parallel.
         """
         names = self._names(data, version)
@@ -140,7 +149,7 @@ class S3Cache(BeyondDjango):
     ) -> list[Any]:
         """See ``set_many``."""
         names = self._names(data, version)
-        values = {name: data[key] for key, name in names.items()}
+        values = await self._encoded({name: data[key] for key, name in names.items()})
         try:
             stored = await self.client.aput_many(values, self.time_to_expire(timeout), replace=True)
         except PartialFailure as failure:
@@ -168,6 +177,17 @@ class S3Cache(BeyondDjango):
 
     def _names(self, keys: Iterable[Any], version: int | None) -> dict[Any, str]:
         return {key: self.make_and_validate_key(key, version) for key in keys}
+
+    async def _encoded(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return *values* as the core stores them, pickled in the thread that Django keeps for what is bound to one.
+
+        Pickling a ``QuerySet`` asks the database, whose connections and transactions belong to that thread; in a
+        thread of the core's pool it would open a connection that nobody closes.
+        """
+        if all(type(value) in _PLAIN for value in values.values()):
+            return values
+        encode = self.client.encode
+        return await sync_to_async(lambda: {name: encode(value) for name, value in values.items()})()
 
     # Made of the above
 
