@@ -8,6 +8,7 @@ could not be tied to it on every store, and would lose the count.
 from __future__ import annotations
 
 import logging
+import os
 import random
 import secrets
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Lock:
     suspended for longer than its lease does not notice. What must not be done twice has to be protected where it is
     done: pass on ``fencing``, which grows each time the lock is taken, and refuse any number below one already seen.
 
-    An object belongs to one owner: threads make their own.
+    An object belongs to one owner: threads make their own, and a forked child holds nothing of its parent's.
     """
 
     def __init__(
@@ -90,7 +91,8 @@ class Lock:
         self._blocking = blocking
         self._blocking_timeout = blocking_timeout
         self._owner = ""
-        self._held: Seen | None = None
+        self._record: Seen | None = None
+        self._pid = 0
         self._ends: float | None = None
         #: How often the lock had been taken when this owner took it: grows with each holder. 0 before the first.
         self.fencing = 0
@@ -132,9 +134,9 @@ class Lock:
         **Atomicity:** frees only this owner's own record. **Cost:** 1 conditional PUT.
         """
         held = self._held
-        self._held, self._ends = None, None
         if held is None:
             raise LockError(f"the lock {self.name!r} is not held by this object")
+        self._held, self._ends = None, None
         if self._write(_Record(_FREE, None, self.fencing), held) is None:
             raise LockError(f"the lease of {self.name!r} ran out, and another has taken the lock")
 
@@ -182,7 +184,17 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release()
+        if self._pid == os.getpid():  # a forked child may leave the block too
+            self.release()
+
+    @property
+    def _held(self) -> Seen | None:
+        """The record by which this owner, in this process, holds the lock."""
+        return self._record if self._pid == os.getpid() else None
+
+    @_held.setter
+    def _held(self, record: Seen | None) -> None:
+        self._record, self._pid = record, os.getpid()
 
     def _look(self) -> tuple[Seen, _Record]:
         seen = self._engine.look_dated(self._place, self._engine.budget())
