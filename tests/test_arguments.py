@@ -61,7 +61,7 @@ DIFFERENT: list[Any] = [
 #: Equal, and made in different ways.
 EQUAL: list[tuple[Any, Any]] = [
     ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
-    (set("abcdefgh"), set("hgfedcba")),
+    pytest.param(set("abcdefgh"), set("hgfedcba"), id="sets"),
     ({1}, frozenset([1])),
     ({"a": {2: {3, 4}, 1: [5]}}, {"a": {1: [5], 2: {4, 3}}}),
     (float("nan"), -float("nan")),
