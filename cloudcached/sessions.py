@@ -94,6 +94,16 @@ class CredentialProvider:
             log.warning("the credentials could not be renewed yet: %s", exc)
 
 
+def _make_loader() -> Any:
+    from botocore.session import get_session  # noqa: PLC0415
+
+    return get_session().get_component("data_loader")
+
+
+#: Holds the models of AWS's services that botocore has read: megabytes of JSON, which each session would read anew.
+_loader: PerProcess[Any] = PerProcess(_make_loader)
+
+
 class _Made:
     """What one process has made."""
 
@@ -136,10 +146,13 @@ class Sessions:
         import boto3  # noqa: PLC0415 - 0.8 s that a process which never asks need not pay
         from botocore.config import Config  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+        from botocore.session import get_session  # noqa: PLC0415
 
         settings: dict[str, Any] = {k: v for k, v in self._settings.items() if k not in _CLIENT_SETTINGS}
         try:
-            session = boto3.Session(**settings)
+            core = get_session()
+            core.register_component("data_loader", _loader())
+            session = boto3.Session(botocore_session=core, **settings)
             config = Config(**self._client_config())
             client = session.client("s3", endpoint_url=self._settings.get("endpoint_url"), config=config)
         except (BotoCoreError, ValueError) as exc:
