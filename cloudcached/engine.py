@@ -162,6 +162,10 @@ class Engine:
             self._counters.add("retries")
         return self.look(place, budget).value
 
+    def peek(self, place: Place) -> Seen:
+        """Return what ``read`` does and what is known about it; metadata without a nonce was held near. Cost: as it."""
+        return self.look(place, self.budget())
+
     def at_hand(self, keys: Iterable[str]) -> dict[str, Any]:  # noqa: ARG002 - the near tier's
         """Return what is known of *keys* without a request."""
         return {}

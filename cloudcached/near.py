@@ -44,14 +44,17 @@ class Held:
         self.expires_ms: int | None = None
         #: ``MISSING`` for no live entry, ``ENCODED`` where ``data`` is to be decoded.
         self.value = seen.value
-        #: How to decode ``data``.
+        #: How to decode ``data``, and by what the entry is refreshed.
         self.meta: Meta | None = None
         self.data = b""
         if seen.live and seen.meta is not None:
-            self.expires_ms = seen.meta.expires_ms
-            if seen.meta.type == PICKLE:
+            meta = seen.meta
+            self.expires_ms = meta.expires_ms
+            self.meta = _recipe(meta.type, meta.encoding)
+            if meta.fresh_ms is not None or meta.cost_ms is not None:
+                self.meta = meta._replace(created_ms=0, nonce="", key_id="", recent=())
+            if meta.type == PICKLE:
                 self.value, self.data = ENCODED, bytes(seen.data)
-                self.meta = _recipe(seen.meta.type, seen.meta.encoding)
         #: Bytes of memory.
         self.cost = OVERHEAD_BYTES + sys.getsizeof(key) + sys.getsizeof(self.data) + sys.getsizeof(self.value)
 

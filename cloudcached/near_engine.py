@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -92,10 +92,26 @@ class NearEngine(Engine):
         fresh = [key for key in keys if (found := held.get(key)) is not None and now < found.fresh_until]
         return {key: self.read(key) for key in fresh}
 
+    def peek(self, place: Place) -> Seen:
+        """Return what ``read`` does and what is held of it; asks for what is held as missing. Cost: as ``read``."""
+        tier = self._tier
+        held = tier.held.get(place.key) if type(place.key) is str else None
+        if held is None or held.value is MISSING or self._monotonic() >= held.fresh_until:
+            return self._fetch(place)
+        if is_expired(held.expires_ms, self._time()):
+            return self._fetch(place)
+        tier.hits += 1
+        with suppress(KeyError):
+            tier.held.move_to_end(place.key)
+        return self._seen(place.key, held)
+
     def fetch(self, place: Place) -> Any:
         """Return what ``read`` does, and ask the store. Cost: 1 GET, which may be answered by a 304."""
+        return self._fetch(place).value
+
+    def _fetch(self, place: Place) -> Seen:
         if type(place.key) is not str:  # a subclass may hash and compare in ways of its own
-            return super().fetch(place)
+            return super().look(place, self.budget())
         tier = self._tiers()
         ticket, began = tier.ticket(place.key), self._monotonic()
         old = tier.held.get(place.key)
@@ -105,17 +121,17 @@ class NearEngine(Engine):
         except NotModified:
             if old is None:
                 raise
-            held, value = old, self._value(place.key, old)
+            held, seen = old, self._seen(place.key, old)
         else:
-            held, value = Held(place.key, seen), seen.value
+            held = Held(place.key, seen)
         if is_expired(held.expires_ms, self._time()):
-            value = MISSING
-        if value is MISSING:
+            seen = Seen(seen.etag)
+        if not seen.live:
             held = Held(place.key, NOTHING) if self._near.negative else None
         if held is not None:
-            held.fresh_until = began + (self._near.negative if value is MISSING else self._near.max_age)
+            held.fresh_until = began + (self._near.max_age if seen.live else self._near.negative)
         tier.fill(place.key, held, ticket)
-        return value
+        return seen
 
     def _look_unless(self, place: Place, etag: str | None) -> Seen:
         """Return what is under *place*. Raises ``NotModified`` if that still has *etag*."""
@@ -124,6 +140,10 @@ class NearEngine(Engine):
             return self.call(self.budget(), self._look_once, get, place)
         except NotFound:
             return NOTHING
+
+    def _seen(self, key: str, held: Held) -> Seen:
+        value = self._value(key, held)
+        return Seen(held.etag, None if value is MISSING else held.meta, b"", value)
 
     def _value(self, key: str, held: Held) -> Any:
         if held.value is not ENCODED or held.meta is None:

@@ -31,7 +31,7 @@ from .forks import PerProcess
 from .hooks import Counters
 from .locks import Lock
 from .pool import is_inside
-from .serializers import PICKLE
+from .serializers import PICKLE, Encoded
 from .steps import Aside, Compute, Pause, Request, Steps, Together, Wait, computing, is_on_loop
 from .verbs import Silencer
 
@@ -122,7 +122,7 @@ class Fills:
     def given(self, place: Place, value: Any, policy: Policy) -> Any:
         """Return the live value, or store *value*, which nobody can compute anew, and return what is stored."""
         policy = policy._replace(early=0.0, stale=0.0)
-        seen = self._look(place)
+        seen = self._peek(place)
         if seen.live:
             return seen.value
         drops = self._silencer.refuses_write(_VERB)
@@ -132,7 +132,7 @@ class Fills:
         """Return the live value, or compute and store it, and return what is stored."""
         flights, key = self._flights(), call.place.object_key
         landings = flights.landings(key)
-        seen = yield Request(self._look, call.place)
+        seen = yield Request(self._peek, call.place)
         if not seen.live:
             return (yield from self._missed(call, seen, landings))
         if not self._is_due(seen.meta, call.policy):
@@ -180,7 +180,7 @@ class Fills:
                 if seen_there is None:
                     continue
                 try:
-                    return self._own(seen_there)
+                    return (yield Request(self._own, seen_there))
                 except EntryRefused:  # what can be encoded and not decoded is a miss for everybody
                     return (yield Compute(call.compute))
             if flights.relieve(flight):
@@ -207,7 +207,7 @@ class Fills:
             return seen.value
         self._counters.add("early")
         try:
-            made = yield Together(self._lead(call, flight, seen, patient=False))
+            made = yield Together(self._lead(call, flight, seen, again=_is_near(seen), patient=False))
         except Exception as error:  # noqa: BLE001 - logged and counted
             self._not_refreshed(call, error)
             return seen.value
@@ -219,7 +219,7 @@ class Fills:
         try:
             flight, leads = flights.enter(key, call.policy.lease, needs_pool=call.awaited)
             if leads:
-                yield from self._lead(call, flight, seen, patient=False)
+                yield from self._lead(call, flight, seen, again=_is_near(seen), patient=False)
             failed = False
         except Exception as error:  # noqa: BLE001 - logged and counted
             self._not_refreshed(call, error)
@@ -323,6 +323,14 @@ class Fills:
 
     # The store
 
+    def _peek(self, place: Place) -> Seen:
+        """Return what is there, from the near tier where there is one."""
+        try:
+            return self._engine.peek(place)
+        except StoreError as error:
+            self._silencer.take(_VERB, error)
+            return NOTHING
+
     def _look(self, place: Place) -> Seen:
         try:
             return self._engine.look(place, self._engine.budget())
@@ -336,6 +344,8 @@ class Fills:
         now = engine.clock.time()
         fresh, deadline = policy.deadlines(now, self._draw)
         meta, data = engine.codec.encode(value, expires_ms=deadline, created_ms=int(now * 1000))
+        if type(value) is Encoded:
+            value = engine.codec.decode(meta, data)
         cost_ms = math.ceil(cost * 1000) if policy.early and cost else None
         return Seen(None, meta._replace(fresh_ms=fresh, cost_ms=cost_ms), data, value)
 
@@ -360,6 +370,11 @@ class Fills:
         except (StoreError, OutcomeUnknown) as error:
             self._silencer.take(_VERB, error)
         return stored
+
+
+def _is_near(seen: Seen) -> bool:
+    """Tell whether the near tier had it: it may be old, and cannot be written over as it is."""
+    return seen.meta is not None and not seen.meta.nonce
 
 
 def _is_new(seen: Seen, base: Seen) -> bool:
