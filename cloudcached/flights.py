@@ -28,15 +28,16 @@ class Landed(NamedTuple):
 class Flight:
     """One computation under way."""
 
-    __slots__ = ("key", "landing", "needs_pool", "relief")
+    __slots__ = ("key", "landing", "needs_pool", "patience", "relief")
 
-    def __init__(self, key: str, relief: float, *, needs_pool: bool) -> None:
+    def __init__(self, key: str, now: float, patience: float, *, needs_pool: bool) -> None:
         self.key = key
         #: Nobody can cancel it: it counts as running.
         self.landing: Future[Landed] = Future()
         self.landing.set_running_or_notify_cancel()
-        #: When one of those who wait begins to compute too, by the monotonic clock.
-        self.relief = relief
+        #: Seconds after which one of those who wait begins to compute too, and when that is, by the monotonic clock.
+        self.patience = patience
+        self.relief = now + patience
         #: Whether it takes threads of the pool to land, as one on an event loop does.
         self.needs_pool = needs_pool
 
@@ -64,8 +65,8 @@ class Flights:
             flight = self._under_way.get(key)
             if flight is not None:
                 return flight, False
-            relief = self._now() + max(patience, self._patience)
-            flight = self._under_way[key] = Flight(key, relief, needs_pool=needs_pool)
+            flight = Flight(key, self._now(), max(patience, self._patience), needs_pool=needs_pool)
+            self._under_way[key] = flight
             return flight, True
 
     def left(self, flight: Flight) -> float:
@@ -77,7 +78,7 @@ class Flights:
         with self._lock:
             if self._under_way.get(flight.key) is not flight or self._now() < flight.relief:
                 return False
-            flight.relief = self._now() + self._patience
+            flight.relief = self._now() + flight.patience
             return True
 
     def land(self, flight: Flight, landed: Landed) -> None:

@@ -6,12 +6,15 @@ await. What an operation costs and promises is said where it is done, in ``cloud
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
+from django.db import connections
 
 from cloudcached import MISSING, KeyMissing, PartialFailure, StoreError
 
@@ -191,27 +194,56 @@ class S3Cache(BeyondDjango):
 
     # Made of the above
 
-    def get_or_set(self, key: Any, default: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None) -> Any:
+    def get_or_set(
+        self,
+        key: Any,
+        default: Any,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        **options: Any,
+    ) -> Any:
         """Return the live value, or store *default*, or what it returns when called, and return that.
 
-        **Atomicity:** all concurrent callers return the one value that was stored, though each may have computed its
-        own. **Cost:** 1 GET when live, else 1 PUT more, and 1 GET more where another caller was faster.
+        options: ``lock``, ``early``, ``stale`` and ``jitter``, as ``Client.get_or_put`` takes them.
+
+        **Atomicity:** all concurrent callers return the one value that was stored; of those in this process one
+        computes it. **Cost:** 1 GET when live, else 1 PUT more, and 1 GET more where another process was faster.
         """
-        value = self.get(key, MISSING, version)
-        if value is not MISSING:
-            return value
-        default = default() if callable(default) else default
-        return default if self.add(key, default, timeout, version) else self.get(key, default, version)
+        key = self.make_and_validate_key(key, version)
+        compute = self._apart(default) if callable(default) and options.get("stale") else default
+        return self.client.get_or_put(key, compute, self.time_to_expire(timeout), **options)
 
     async def aget_or_set(
-        self, key: Any, default: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
+        self,
+        key: Any,
+        default: Any,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        **options: Any,
     ) -> Any:
-        """See ``get_or_set``. *default* is called in the event loop's thread, as by Django's other backends."""
-        value = await self.aget(key, MISSING, version)
-        if value is not MISSING:
-            return value
-        default = default() if callable(default) else default
-        return default if await self.aadd(key, default, timeout, version) else await self.aget(key, default, version)
+        """See ``get_or_set``. *default* may be async; if not, it is called in the event loop's thread, as elsewhere."""
+        key = self.make_and_validate_key(key, version)
+
+        async def compute() -> Any:
+            value = default() if callable(default) else default
+            value = await value if inspect.isawaitable(value) else value
+            return (await self._encoded({key: value}))[key]
+
+        return await self.client.aget_or_put(key, compute, self.time_to_expire(timeout), **options)
+
+    def _apart(self, default: Callable[[], Any]) -> Callable[[], Any]:
+        """Return *default* so that it leaves no database connection behind in the thread that refreshes stale values."""
+        caller = threading.get_ident()
+
+        def compute() -> Any:
+            if threading.get_ident() == caller:
+                return default()
+            try:
+                return self.client.encode(default())
+            finally:
+                connections.close_all()
+
+        return compute
 
     def incr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         """Move an entry to another version, and return that. Its timeout stays.

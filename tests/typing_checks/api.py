@@ -73,6 +73,43 @@ def bulk(client: Client) -> None:
     assert_type(client.stats(), dict[str, int])
 
 
+class Shop:
+    """Something with methods."""
+
+    client = Client("memory://")
+
+    @client.memoize(60, ignore=["self"])
+    def price(self, item: str, count: int = 1) -> float:
+        """Return the price."""
+        return 0.0
+
+    @client.memoize(key=lambda self, item: item, stale=10, early=1, lock=True, jitter=0.1)
+    async def order(self, item: str) -> bool:
+        """Order it."""
+        return True
+
+
+async def memoized(client: Client, shop: Shop) -> None:
+    """A memoized function is called as the function itself."""
+
+    @client.memoize(version="2b")
+    def double(number: int) -> int:
+        return 2 * number
+
+    assert_type(double(1), int)
+    assert_type(double.uncached(number=1), int)
+    assert_type(double.invalidate(1), bool)
+    assert_type(double.key_for(1), str)
+    double("1")  # type: ignore[arg-type]
+    double()  # type: ignore[call-arg]
+    assert_type(shop.price("pen", count=2), float)
+    assert_type(Shop.price(shop, "pen"), float)
+    shop.price(1)  # type: ignore[arg-type]
+    assert_type(await shop.order("pen"), bool)
+    assert_type(await shop.order.ainvalidate("pen"), bool)
+    client.get_or_put("key", 1, lock="yes")  # type: ignore[arg-type]
+
+
 async def awaited(client: Client) -> None:
     """Each verb has a twin that is awaited."""
     assert_type(await client.aput("key", 1, replace=True), bool)
