@@ -77,8 +77,8 @@ class CountingStore(Wrapper):
         self._lock = threading.Lock()
         #: Each request so far, such as "GET", "PUT if absent" or "DeleteObjects".
         self.requests: list[str] = []
-        #: How many bodies were read.
-        self.bodies = 0
+        #: How many bodies were read, and how many connections given back without.
+        self.bodies = self.closed = 0
 
     @property
     def counts(self) -> Counter[str]:
@@ -88,7 +88,7 @@ class CountingStore(Wrapper):
     def forget(self) -> None:
         """Begin to count anew."""
         with self._lock:
-            self.requests, self.bodies = [], 0
+            self.requests, self.bodies, self.closed = [], 0, 0
 
     def _pass(self, operation: str, label: str, names: list[str], forward: Callable[[], Any]) -> Any:
         with self._lock:
@@ -96,10 +96,13 @@ class CountingStore(Wrapper):
         answer = forward()
         return _CountedFound(self, answer) if isinstance(answer, Found) else answer
 
-    def count_body(self) -> None:
-        """Take note that a body was read."""
+    def count_body(self, *, read: bool) -> None:
+        """Take note of what became of a body."""
         with self._lock:
-            self.bodies += 1
+            if read:
+                self.bodies += 1
+            else:
+                self.closed += 1
 
 
 class _CountedFound(Found):
@@ -111,10 +114,11 @@ class _CountedFound(Found):
         self._store = store
 
     def read(self) -> Bytes:
-        self._store.count_body()
+        self._store.count_body(read=True)
         return self._found.read()
 
     def close(self) -> None:
+        self._store.count_body(read=False)
         self._found.close()
 
 

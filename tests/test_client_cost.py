@@ -115,24 +115,16 @@ def test_requests_per_call(store, client, verb, state, requests):
     assert store.requests == requests
 
 
+@pytest.mark.parametrize("state", ["expired", "foreign"])
 @pytest.mark.parametrize("verb", ["get", "put", "update", "touch", "incr", "get_many"])
-def test_the_body_of_an_expired_entry_is_not_read(client, store, clock, verb):
-    client.put("k", "x" * 1_000_000, 10)
-    clock.advance(10)
+def test_the_body_of_what_is_not_live_is_not_read_but_closed(client, store, clock, verb, state):
+    prepare(client, clock, state)
     store.forget()
     try:
         COSTS[verb][0](client, clock)
     except KeyMissing:
         assert verb == "incr"
-    assert store.bodies == 0
-
-
-@pytest.mark.parametrize("verb", ["get", "get_many", "update"])
-def test_the_body_of_a_foreign_object_is_not_read(client, store, clock, verb):
-    prepare(client, clock, "foreign")
-    store.forget()
-    COSTS[verb][0](client, clock)
-    assert store.bodies == 0
+    assert (store.bodies, store.closed) == (0, 1)
 
 
 @pytest.mark.parametrize("verb", ["has", "in", "ttl", "info", "delete"])

@@ -12,6 +12,7 @@ from store_doubles import Bench, FaultyStore, after, before, fail, lose_answer, 
 
 from cloudcached import (
     MISSING,
+    AccessDenied,
     Client,
     OutcomeUnknown,
     PreconditionFailed,
@@ -115,6 +116,19 @@ class TestAdd:
         bench.store.script("put", ok, lose_answer())
         assert self.put(bench) is True
         assert bench.rival.get(KEY) == "ours"
+
+    def test_a_look_that_is_refused_after_a_lost_answer(self, bench):
+        bench.store.script("put", lose_answer())
+        bench.store.script("get", fail(AccessDenied("may write, but not read")))
+        with pytest.raises(AccessDenied, match="not read"):
+            self.put(bench)
+
+    def test_a_look_that_comes_too_late_after_a_lost_answer(self, bench):
+        """What happened to the write says more."""
+        bench.store.script("put", lose_answer(StoreTimeout("the write")))
+        bench.store.script("get", *[fail(StoreBusy("the look"))] * 1_000)
+        with pytest.raises(StoreTimeout, match="the write"):
+            self.put(bench)
 
     def test_races_that_are_lost_for_ever_end_in_time(self, bench):
         """Somebody writes and removes all the time."""

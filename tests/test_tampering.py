@@ -376,9 +376,10 @@ class TestEveryVerb:
         assert client.delete(KEY) is client.damaged_body
         assert list(client.keys()) == []
 
-    def test_it_is_told_in_one_line_and_one_count(self, client, caplog):
+    @pytest.mark.parametrize("verb", ["get", "has"])
+    def test_it_is_told_in_one_line_and_one_count(self, client, caplog, verb):
         with caplog.at_level(logging.DEBUG, "cloudcached"):
-            client.get(KEY)
+            getattr(client, "get" if client.damaged_body else verb)(KEY)
         (record,) = caplog.records
         assert record.levelno == logging.WARNING
         assert client._engine.place(KEY).object_key in record.getMessage()
