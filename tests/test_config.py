@@ -159,6 +159,23 @@ def test_an_unknown_option_is_refused_with_the_known_ones():
         ({"max_value_bytes": -1}, "max_value_bytes is a number of bytes, zero or more"),
         ({"max_value_bytes": None}, "not None"),
         ({"max_value_bytes": "1MB"}, "'1MB'"),
+        ({"encryption_key": ""}, "encryption_key is a str or bytes that is not empty"),
+        ({"encryption_key": ["a", 5]}, "encryption_key is a str or bytes"),
+        ({"read_only": "yes"}, "read_only is False, 'refuse' or 'drop', not 'yes'"),
+        ({"read_only": 1}, "not 1"),
+        ({"fail_silently": "no"}, "fail_silently is True or False, not 'no'"),
+        ({"fail_silently": None}, "not None"),
+        ({"conditional_writes": True}, "conditional_writes is one of auto, trust"),
+        ({"sse": "AES256"}, "sse is a mapping"),
+        ({"sse": {"SSEKMSKeyId": "id"}}, "sse needs 'ServerSideEncryption': 'AES256', or 'aws:kms'"),
+        ({"sse": {"ServerSideEncryption": ""}}, "'ServerSideEncryption' in sse is a str that is not empty"),
+        ({"sse": {"SSECustomerKey": "key"}}, "unknown setting 'SSECustomerKey' in sse; known are: "),
+        ({"near": 10_000}, "near is a mapping with 'max_bytes' and 'max_age' (seconds)"),
+        ({"near": {"max_bytes": 10_000}}, "near is a mapping with 'max_bytes' and 'max_age'"),
+        ({"near": {"max_bytes": -1, "max_age": 1}}, "'max_bytes' in near is a number of bytes"),
+        ({"near": {"max_bytes": 10_000, "max_age": 0}}, "'max_age' in near is a positive number of seconds"),
+        ({"near": {"max_bytes": 10_000, "max_age": 1, "negative": -1}}, "'negative' in near is a positive number"),
+        ({"near": {"max_bytes": 10_000, "max_age": 1, "size": 1}}, "unknown setting 'size' in near; known are: max_"),
         ({"s3": "eu-central-1"}, "s3 is a mapping"),
         ({"s3": None}, "s3 is a mapping"),
         ({"s3": ["region_name"]}, "s3 is a mapping"),
@@ -185,6 +202,7 @@ def test_a_wrong_option_is_refused_with_advice(options, advice):
         {"s3": {"aws_secret_access_key": [SECRET]}},
         {"s3": [("aws_secret_access_key", SECRET)]},
         {"signing_key": SECRET, "unknown": SECRET},
+        {"encryption_key": [SECRET, 5]},
     ],
 )
 def test_no_secret_of_an_option_is_in_the_message(options):
@@ -196,6 +214,7 @@ def test_no_secret_of_an_option_is_in_the_message(options):
 def test_no_secret_is_in_a_repr():
     options = {
         "signing_key": SECRET,
+        "encryption_key": SECRET,
         "s3": {"aws_secret_access_key": SECRET, "aws_session_token": SECRET, "aws_access_key_id": SECRET},
     }
     config = parse(**options)
@@ -232,6 +251,19 @@ def test_the_defaults():
     assert (config.compress_min_bytes, config.max_value_bytes) == (1024, 2**30)
     assert config.signing_key is None
     assert config.s3 == ()
+
+
+@pytest.mark.parametrize(
+    ("given_as", "meant"), [(False, ""), (None, ""), (True, "refuse"), ("refuse", "refuse"), ("drop", "drop")]
+)
+def test_read_only(given_as, meant):
+    assert parse(read_only=given_as).read_only == meant
+
+
+def test_server_side_encryption():
+    sse = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "id"}
+    assert parse(sse=sse).sse == (("SSEKMSKeyId", "id"), ("ServerSideEncryption", "aws:kms"))
+    assert parse(sse={}).sse == ()
 
 
 def test_equal_configurations_are_equal_and_others_are_not():

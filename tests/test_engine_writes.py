@@ -245,6 +245,18 @@ class TestIncr:
         assert bench.rival.get(KEY) == 160
         assert "cas_retries" not in bench.client.stats()
 
+    def test_the_queue_is_waited_in_no_longer_than_the_time_lasts(self):
+        client = Client("memory://", timeout=0.05)
+        client.put(KEY, 0)
+        locks = client._engine._queues()
+        for lock in locks:
+            assert lock.acquire()
+        with pytest.raises(StoreBusy, match="other writers"):
+            client.incr(KEY)
+        for lock in locks:
+            lock.release()
+        assert client.incr(KEY) == 1
+
     def test_every_tenth_answer_lost_among_contending_clients(self):
         """In real time: their waits are what lets them pass each other."""
         first = Client("memory://", timeout=30)
