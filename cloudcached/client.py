@@ -175,7 +175,7 @@ class Client(AsyncTwins, ComputedVerbs):
 
         A datetime without a time zone is local time. **Atomicity** and **Cost:** as ``touch``.
         """
-        return self._set_deadline(key, at_ms(when.timestamp() if isinstance(when, dt.datetime) else when))
+        return self._set_deadline(key, at_ms(when))
 
     @verb(0)
     def ttl(self, key: str) -> float | None:

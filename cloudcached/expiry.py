@@ -40,15 +40,23 @@ def deadline_of(time_to_expire: TimeToExpire, now: float) -> int | None:
     return at_ms(now + max(-_LATEST, min(seconds, _LATEST)))
 
 
-def at_ms(epoch_seconds: float) -> int:
+def at_ms(when: dt.datetime | float) -> int:
     """Return a moment as a deadline, bounded to what can be stored.
 
-    Rounded down, so that a deadline of now has passed now.
-    Raises ``ConfigError`` for anything that is no int or float, and for nan.
+    Rounded down, so that a deadline of now has passed now. A datetime without a time zone is local time.
+    Raises ``ConfigError`` for anything that is no datetime, int or float, and for nan.
     """
+    epoch_seconds = _timestamp(when) if isinstance(when, dt.datetime) else when
     if not _is_number(epoch_seconds):
-        raise ConfigError(f"a moment is epoch seconds (int, float) or a datetime; not {epoch_seconds!r}")
+        raise ConfigError(f"a moment is epoch seconds (int, float) or a datetime; not {when!r}")
     return math.floor(max(0, min(epoch_seconds, _LATEST)) * 1000)
+
+
+def _timestamp(moment: dt.datetime) -> float:
+    try:
+        return moment.timestamp()
+    except (OverflowError, ValueError):  # a first or last day that its time zone moves out of all years
+        return 0 if moment.year == dt.MINYEAR else _LATEST
 
 
 def _is_number(value: object) -> bool:

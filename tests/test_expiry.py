@@ -6,7 +6,7 @@ import datetime as dt
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cloudcached import ConfigError
@@ -70,6 +70,22 @@ def test_every_moment_can_be_stored(moment):
     assert 0 <= deadline <= LATEST_MS
 
 
+ZONES = st.integers(-23, 23).map(lambda hours: dt.timezone(dt.timedelta(hours=hours)))
+
+
+@given(st.datetimes(timezones=st.none() | ZONES))
+@example(dt.datetime.min)  # noqa: DTZ901 - local time
+@example(dt.datetime.max)  # noqa: DTZ901 - local time
+@example(dt.datetime.min.replace(tzinfo=dt.timezone(dt.timedelta(hours=23))))
+@example(dt.datetime.max.replace(tzinfo=dt.timezone(dt.timedelta(hours=-23))))
+def test_every_datetime_can_be_stored(moment):
+    deadline = at_ms(moment)
+    assert type(deadline) is int
+    assert 0 <= deadline <= LATEST_MS
+    if 1971 < moment.year < 9998:
+        assert deadline == math.floor(moment.timestamp() * 1000)
+
+
 @given(TIMES)
 def test_zero_or_less_is_over_at_once_and_a_millisecond_is_not(time_to_expire):
     seconds = seconds_of(time_to_expire)
@@ -103,5 +119,5 @@ def test_seconds_left():
 
 @pytest.mark.parametrize("bad", [None, "1", True, math.nan, dt.timedelta(1)], ids=repr)
 def test_what_is_no_moment_is_refused(bad):
-    with pytest.raises(ConfigError, match="epoch seconds"):
+    with pytest.raises(ConfigError, match=r"epoch seconds.*or a datetime"):
         at_ms(bad)
