@@ -277,7 +277,7 @@ class Engine:
             base = now or self.look(place, budget)
             if base.live:
                 return False
-            budget.spend(self._lost(place))
+            budget.spend(self._lost(place), lost=True)
 
     def change(
         self,
@@ -301,7 +301,7 @@ class Engine:
             written, now = self.write_if(place, *made, seen, budget)
             if written:
                 return True
-            if budget.spend(self._lost(place)):
+            if budget.spend(self._lost(place), lost=True):
                 now = None  # what was seen before a wait is old
 
     def write_if(self, place: Place, meta: Meta, data: Bytes, base: Seen, budget: Budget) -> tuple[bool, Seen | None]:

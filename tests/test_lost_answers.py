@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from crew import Crew, at_once, settings_for
+from fake_clock import FakeClock
 from fault_proxy import Exchange, Fault, FaultProxy, first, loses_answer, only, overtaken_by, sometimes
 
-from cloudcached import Client, CloudCachedError, OutcomeUnknown, StoreError
+from cloudcached import Client, CloudCachedError, OutcomeUnknown, StoreBusy, StoreError
+from cloudcached.retry import Budget
 
 SAME = "the value that all of them write"
 
@@ -183,6 +185,22 @@ class TestOvertaken:
         proxy.fault = only("PUT", first(3, overtaken_by(lambda: rival.incr("hits"))))
         assert client.incr("hits") == 4
         assert client.stats()["cas_retries"] == 3
+
+
+def test_who_has_lost_for_long_comes_first(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each loss makes the next one more likely, and one of many workers at a key loses all its time."""
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    waits: dict[bool, list[float]] = {}
+    for lost in (False, True):
+        budget, waits[lost] = Budget(clock, 5), []
+        with pytest.raises(StoreBusy):
+            while True:
+                before = clock.monotonic()
+                budget.spend(StoreBusy("a rival was faster"), lost=lost)
+                waits[lost].append(clock.monotonic() - before)
+    assert max(waits[False]) == max(waits[False][-3:])
+    assert max(waits[True][-5:]) < 0.02
+    assert len(waits[True]) > 2 * len(waits[False])
 
 
 @pytest.mark.real
