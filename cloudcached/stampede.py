@@ -19,6 +19,7 @@ import logging
 import math
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from ._types import TimeToExpire
@@ -140,9 +141,11 @@ class Fills:
         if not call.policy.stale:
             return (yield from self._refreshed(call, seen))
         if flights.begin_aside(key):
+            given_up = partial(flights.end_aside, key, rest=True)
             try:
-                yield Aside(self._refresh_aside(call, seen))
+                yield Aside(self._refresh_aside(call, seen), given_up)
             except RuntimeError as error:  # the process is about to end
+                given_up()
                 self._not_refreshed(call, error)
         self._counters.add("stale")
         return seen.value
@@ -168,8 +171,8 @@ class Fills:
             flight, leads = flights.enter(key, call.policy.lease, needs_pool=call.awaited)
             if leads:
                 # What landed between the look and here may be what is missing.
-                made = yield Together(self._lead(call, flight, seen, again=flights.landings(key) != landings))
-                return made.value
+                again = flights.landings(key) != landings
+                return (yield from self._led(flight, self._lead(call, flight, seen, again=again)))
             if self._must_not_wait(flight, call):
                 return (yield Compute(call.compute))
             self._counters.add("waited")
@@ -184,8 +187,11 @@ class Fills:
                 except EntryRefused:  # what can be encoded and not decoded is a miss for everybody
                     return (yield Compute(call.compute))
             if flights.relieve(flight):
-                made = yield Together(self._lead(call, flight, seen))
-                return made.value
+                return (yield from self._led(flight, self._lead(call, flight, seen)))
+
+    def _led(self, flight: Flight, steps: Steps[Seen]) -> Steps[Any]:
+        made: Seen = yield Together(steps, partial(self._flights().land, flight, Landed()))
+        return made.value
 
     @staticmethod
     def _must_not_wait(flight: Flight, call: Call) -> bool:
@@ -207,11 +213,10 @@ class Fills:
             return seen.value
         self._counters.add("early")
         try:
-            made = yield Together(self._lead(call, flight, seen, again=_is_near(seen), patient=False))
+            return (yield from self._led(flight, self._lead(call, flight, seen, again=_is_near(seen), patient=False)))
         except Exception as error:  # noqa: BLE001 - logged and counted
             self._not_refreshed(call, error)
             return seen.value
-        return made.value
 
     def _refresh_aside(self, call: Call, seen: Seen) -> Steps[None]:
         """Compute anew in the background what is served stale meanwhile."""

@@ -164,10 +164,14 @@ class Wait:
 
 
 class Together:
-    """Other steps, to be taken to their end also where the caller is cancelled: others wait for what they give."""
+    """Other steps, to be taken to their end also where the caller is cancelled: others wait for what they give.
 
-    def __init__(self, steps: Steps[Any]) -> None:
+    *given_up* is called where none of them was taken, since the event loop ended.
+    """
+
+    def __init__(self, steps: Steps[Any], given_up: Callable[[], None]) -> None:
         self._steps = steps
+        self._given_up = given_up
 
     def do(self) -> Any:
         """Take them."""
@@ -175,14 +179,15 @@ class Together:
 
     async def ado(self) -> Any:
         """Await them in a task of their own."""
-        return await asyncio.shield(_task(self._steps))
+        return await asyncio.shield(_task(self._steps, self._given_up))
 
 
 class Aside:
-    """Other steps, begun and not waited for. They may raise nothing."""
+    """Other steps, begun and not waited for. They may raise nothing. *given_up* as for ``Together``."""
 
-    def __init__(self, steps: Steps[None]) -> None:
+    def __init__(self, steps: Steps[None], given_up: Callable[[], None]) -> None:
         self._steps = steps
+        self._given_up = given_up
 
     def do(self) -> None:
         """Hand them to the pool. Raises ``RuntimeError`` when the process is about to end."""
@@ -190,14 +195,21 @@ class Aside:
 
     async def ado(self) -> None:
         """Hand them to the event loop."""
-        _task(self._steps)
+        _task(self._steps, self._given_up)
 
 
 _tasks: Final[set[asyncio.Task[Any]]] = set()  # the event loop itself holds its tasks by weak references only
 
 
-def _task(steps: Steps[R]) -> asyncio.Task[R]:
+def _task(steps: Steps[R], given_up: Callable[[], None]) -> asyncio.Task[R]:
+    def end(task: asyncio.Task[R]) -> None:
+        _tasks.discard(task)
+        if inspect.getgeneratorstate(steps) == inspect.GEN_CREATED:  # what had begun has cleaned up after itself
+            given_up()
+        elif not task.cancelled():
+            task.exception()  # told to those who wait, of whom the caller, if he was cancelled, is none
+
     task = asyncio.get_running_loop().create_task(ado(steps))
     _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    task.add_done_callback(end)
     return task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from computations import PATIENCE, Work, background, settle, sharing, until, waiting
 from fake_clock import FakeClock
 
-from cloudcached import Client, pool
+from cloudcached import Client, pool, steps
+from cloudcached.steps import Aside, Compute, Together
 
 
 @pytest.fixture
@@ -70,17 +72,18 @@ async def test_a_value_is_stored_as_it_is(client):
 
 
 async def test_whoever_goes_does_not_take_the_computation_with_him(client):
-    may_end = asyncio.Event()
+    began, may_end = asyncio.Event(), asyncio.Event()
 
     async def compute() -> int:
+        began.set()
         await may_end.wait()
         return 7
 
     first = asyncio.create_task(client.aget_or_put("k", compute))
-    await asyncio.sleep(0.01)
+    await began.wait()
     second = asyncio.create_task(client.aget_or_put("k", compute))
     third = asyncio.create_task(client.aget_or_put("k", compute))
-    await asyncio.sleep(0.01)
+    await asyncio.to_thread(until, lambda: waiting(client) == 2)
     first.cancel()
     second.cancel()
     may_end.set()
@@ -88,6 +91,31 @@ async def test_whoever_goes_does_not_take_the_computation_with_him(client):
     assert first.cancelled()
     assert second.cancelled()
     assert client.stats()["computed"] == 1
+
+
+async def test_an_error_after_that_is_told_to_those_who_are_left(client, work, caplog):
+    work.error = ZeroDivisionError()
+    began, may_end = asyncio.Event(), asyncio.Event()
+
+    async def compute() -> Any:
+        began.set()
+        await may_end.wait()
+        return work()
+
+    for left in (1, 0):
+        first, *others = [asyncio.create_task(client.aget_or_put("k", compute)) for _ in range(1 + left)]
+        await began.wait()
+        await asyncio.to_thread(until, lambda: waiting(client) == 1)
+        first.cancel()
+        may_end.set()
+        assert await asyncio.gather(*others, return_exceptions=True) == [work.error] * left
+        await asyncio.to_thread(until, lambda: not client._fills._flights()._under_way)
+        del first
+        gc.collect()
+        await asyncio.sleep(0)
+        began.clear()
+        may_end.clear()
+    assert caplog.text == ""
 
 
 async def test_nobody_waits_for_himself(client):
@@ -104,15 +132,18 @@ async def test_a_blocking_call_does_not_wait_for_its_own_loop(client):
 
     assert await client.aget_or_put("k", compute) == "other inner"
 
-    async def block() -> str:
-        await asyncio.sleep(0.01)
-        return client.get_or_put("z", lambda: "blocking")
+    began, may_end = asyncio.Event(), asyncio.Event()
 
     async def slow() -> str:
-        await asyncio.sleep(0.05)
+        began.set()
+        await may_end.wait()
         return "awaited"
 
-    assert await asyncio.gather(client.aget_or_put("z", slow), block()) == ["awaited", "blocking"]
+    task = asyncio.create_task(client.aget_or_put("z", slow))
+    await began.wait()
+    assert client.get_or_put("z", lambda: "blocking") == "blocking"
+    may_end.set()
+    assert await task == await client.aget("z") == "awaited"
 
 
 async def test_threads_wait_for_a_task_and_tasks_for_a_thread(client, work):
@@ -125,14 +156,15 @@ async def test_threads_wait_for_a_task_and_tasks_for_a_thread(client, work):
     assert await tasks == [{"call": 1}] * 10
     assert thread() == {"call": 1}
 
-    may_end = asyncio.Event()
+    began, may_end = asyncio.Event(), asyncio.Event()
 
     async def compute() -> str:
+        began.set()
         await may_end.wait()
         return "of a task"
 
     task = asyncio.create_task(client.aget_or_put("other", compute))
-    await asyncio.sleep(0.01)
+    await began.wait()
     threads = [background(client.get_or_put, "other", work) for _ in range(5)]
     await asyncio.to_thread(until, lambda: waiting(client) == 15)
     may_end.set()
@@ -228,6 +260,37 @@ def test_a_loop_that_ends_leaves_no_flight(client, work):
     asyncio.run(go_away())
     until(lambda: not client._fills._flights()._under_way)
     assert client.get_or_put("k", work) == {"call": 1}
+
+
+def test_a_loop_that_ends_before_it_begins_leaves_none_either(work):
+    client = Client("memory://", clock=(clock := FakeClock()))
+    flights = client._fills._flights()
+
+    async def one_turn(loops: int) -> None:
+        """Go away after so many turns of the loop, at some of which a task is made and not begun."""
+        asyncio.create_task(client.aget_or_put("k", awaited(work), 10, stale=20))  # noqa: RUF006
+        for _ in range(loops):
+            await asyncio.sleep(0.0005)
+
+    for loops in range(20):
+        asyncio.run(one_turn(loops))
+        until(lambda: not flights._under_way and not flights._aside)
+        clock.advance(11 if loops % 3 else 40)
+    assert client.get_or_put("k", work, 10)
+
+
+async def test_what_is_cancelled_before_it_begins_is_given_up():
+    ended: list[str] = []
+    for step in (Together, Aside):
+        waiting = asyncio.create_task(step((each for each in [Compute(int)]), lambda: ended.append("given up")).ado())
+        await asyncio.sleep(0)
+        (task,) = steps._tasks
+        task.cancel()
+        await asyncio.wait([waiting])
+        await asyncio.sleep(0)
+        assert not steps._tasks
+    await Together((each for each in [Compute(int)]), lambda: ended.append("begun")).ado()
+    assert ended == ["given up"] * 2
 
 
 class TestMemoized:
