@@ -8,11 +8,11 @@ finds what was there before his own write.
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from sys import getsizeof
 from typing import Final
 
 from .engine import Seen
@@ -21,9 +21,9 @@ from .serializers import PICKLE
 
 #: The value of what is decoded anew at each hit: a caller must not change what others get.
 ENCODED: Final = object()
-#: Bytes that an entry takes beside its key and its value, by ``tracemalloc``: the ``Held``, its numbers and its ETag,
-#: and its part of the dictionary, which grows by doubling.
-OVERHEAD_BYTES: Final = 350
+#: Bytes that an entry takes beside what is asked for its size, by ``tracemalloc``: the ``Held``, its numbers, and its
+#: part of the dictionary, which grows by doubling.
+OVERHEAD_BYTES: Final = 290
 
 #: Keys are told apart by this many counters of writes: a fill that meets a write of another key is dropped for
 #: nothing, which costs one request.
@@ -35,31 +35,35 @@ class Held:
 
     __slots__ = ("cost", "data", "etag", "expires_ms", "fresh_until", "meta", "value")
 
-    def __init__(self, key: str, seen: Seen) -> None:
-        #: ``None``: no object.
-        self.etag = seen.etag
-        #: By the monotonic clock; from then on the store is asked whether it was rewritten.
-        self.fresh_until = 0.0
-        #: The deadline of a live entry.
+    def __init__(self, key: str, seen: Seen, fresh_until: float) -> None:
+        #: ``None`` where nothing is live; not the ETag of what has expired, since a clock may be set right.
+        self.etag: str | None = None
+        #: How to decode ``data``, and when to compute the value anew; without a nonce, for nothing is written over it.
+        self.meta: Meta | None = None
         self.expires_ms: int | None = None
+        #: By the monotonic clock; from then on the store is asked whether it was rewritten.
+        self.fresh_until = fresh_until
         #: ``MISSING`` for no live entry, ``ENCODED`` where ``data`` is to be decoded.
         self.value = seen.value
-        #: How to decode ``data``, and by what the entry is refreshed.
-        self.meta: Meta | None = None
         self.data = b""
+        own: tuple[object, ...] = ()
         if seen.live and seen.meta is not None:
             meta = seen.meta
-            self.expires_ms = meta.expires_ms
+            self.etag, self.expires_ms = seen.etag, meta.expires_ms
             self.meta = _recipe(meta.type, meta.encoding)
             if meta.fresh_ms is not None or meta.cost_ms is not None:
-                self.meta = meta._replace(created_ms=0, nonce="", key_id="", recent=())
+                own = self.meta = self.meta._replace(
+                    expires_ms=meta.expires_ms, fresh_ms=meta.fresh_ms, cost_ms=meta.cost_ms
+                )
             if meta.type == PICKLE:
                 self.value, self.data = ENCODED, bytes(seen.data)
         #: Bytes of memory.
-        self.cost = OVERHEAD_BYTES + sys.getsizeof(key) + sys.getsizeof(self.data) + sys.getsizeof(self.value)
+        self.cost = OVERHEAD_BYTES + sum(map(getsizeof, (key, self.etag, self.value, self.data)))
+        if own:
+            self.cost += sum(map(getsizeof, (own, *own[-2:])))
 
 
-@functools.cache  # decoding takes nothing else of the metadata, and there are few encodings
+@functools.cache  # there are few types and encodings
 def _recipe(tag: str, encoding: str) -> Meta:
     return Meta(tag, encoding, None, 0)
 
@@ -71,36 +75,39 @@ class Tier:
         #: Read and reordered without the lock, changed under it.
         self.held: OrderedDict[str, Held] = OrderedDict()
         self.bytes = 0
-        #: How often something held was returned; threads may lose a count against each other.
-        self.hits = 0
-        #: How many fills were dropped.
-        self.late = 0
+        #: How often something held was returned, and was unchanged when it was old; threads may lose a count.
+        self.hits = self.unchanged = 0
+        #: How often the store was asked, and a fill was dropped.
+        self.misses = self.late = 0
         self._max_bytes = max_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may use the cache too
         #: By stripe: how many writes were begun, and how many have ended, whatever their outcome.
         self._begun = [0] * _STRIPES
         self._ended = [0] * _STRIPES
 
     def ticket(self, key: str) -> int | None:
         """Return what lets the answer to a request that begins now be filled in; ``None`` while a write is under way."""
+        if type(key) is not str:  # a subclass may hash and compare in ways of its own
+            return None
         stripe = hash(key) % _STRIPES
         with self._lock:
+            self.misses += 1
             begun = self._begun[stripe]
             return begun if begun == self._ended[stripe] else None
 
     def fill(self, key: str, held: Held | None, ticket: int | None) -> None:
-        """Hold *held* instead of what is there, unless *key* was written since the ticket was drawn."""
+        """Hold *held*, or nothing, unless *key* was written since the ticket was drawn."""
         with self._lock:
+            self._drop(key)
             if ticket != self._begun[hash(key) % _STRIPES]:
                 self.late += 1
                 return
-            self._drop(key)
             if held is not None and held.cost <= self._max_bytes:
-                self.held[key] = held
-                self.bytes += held.cost
-                while self.bytes > self._max_bytes:
+                while self.bytes + held.cost > self._max_bytes:
                     _, oldest = self.held.popitem(last=False)
                     self.bytes -= oldest.cost
+                self.held[key] = held
+                self.bytes += held.cost
 
     def forget(self, keys: Iterable[str]) -> None:
         """Hold nothing of *keys*, also not what requests under way will answer."""
@@ -110,7 +117,7 @@ class Tier:
     @contextmanager
     def writing(self, keys: Iterable[str]) -> Iterator[None]:
         """Hold nothing of *keys* that is from before the end of this block."""
-        keys = list(keys)
+        keys = [str.__str__(key) for key in keys]  # as above
         self._count(self._begun, keys)
         try:
             yield
@@ -125,6 +132,17 @@ class Tier:
             yield
         finally:
             self._count_all(self._ended, prefix)
+
+    def counts(self) -> dict[str, int]:
+        """Return the figures of this tier."""
+        return {
+            "near.bytes": self.bytes,
+            "near.entries": len(self.held),
+            "near.hits": self.hits,
+            "near.late": self.late,
+            "near.misses": self.misses,
+            "near.unchanged": self.unchanged,
+        }
 
     def _count(self, writes: list[int], keys: list[str]) -> None:
         with self._lock:

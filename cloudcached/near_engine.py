@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -35,9 +35,9 @@ _engines: weakref.WeakSet[NearEngine] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """Begin with nothing. A server that forks without Python's hooks goes on with its parent's until a first miss."""
+    """Begin with nothing. Where a server forks without Python's hooks, that is at the first miss or write."""
     for engine in list(_engines):
-        engine._tiers()  # noqa: SLF001
+        engine.tier()
 
 
 if hasattr(os, "register_at_fork"):
@@ -52,98 +52,83 @@ def open_engine(config: Config, store: Store, clock: Clock, counters: Counters) 
 
 
 class NearEngine(Engine):
-    """An engine that holds entries in memory. A child process begins with none."""
+    """An engine that holds entries in this process's memory."""
 
     def __init__(self, config: Config, near: Near, store: Store, clock: Clock, counters: Counters) -> None:
         super().__init__(config, store, clock, counters)
         self._near = near
-        self._tiers = PerProcess(self._make_tier)
-        #: The last of ``_tiers``, for hits: to ask which process this is, a system call, would take half of their time.
+        self._tiers = PerProcess(lambda: Tier(near.max_bytes))
+        #: What hits use: to ask which process this is, a system call, would take as long as all the rest of them.
         self._tier = self._tiers()
         self._monotonic = clock.monotonic
         self._time = clock.time
+        counters.include(lambda: self.tier().counts())
         _engines.add(self)
 
-    def _make_tier(self) -> Tier:
-        self._tier = tier = Tier(self._near.max_bytes)
+    def tier(self) -> Tier:
+        """Return this process's tier; a child begins with an empty one."""
+        self._tier = tier = self._tiers()
         return tier
 
     # Reading
 
     def read(self, key: str) -> Any:
-        """Return the live value of *key*, or ``MISSING``. Cost: none, or 1 GET, which may be answered by a 304."""
-        tier = self._tier
-        try:
-            held = tier.held.get(key)
-        except TypeError:  # unhashable: no key, which ``place`` says better
-            held = None
-        if held is None or self._monotonic() >= held.fresh_until or is_expired(held.expires_ms, self._time()):
+        """Return the live value of *key*, or ``MISSING``. Cost: none, or 1 GET, which a 304 may answer."""
+        held = self._fresh(key)
+        if held is None:
             return self.fetch(self.place(key))
-        tier.hits += 1
-        try:  # noqa: SIM105 - suppress() takes longer than all of the above
-            tier.held.move_to_end(key)
-        except KeyError:
-            pass  # another thread has just dropped it
         return held.value if held.value is not ENCODED else self._value(key, held)
 
     def at_hand(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return what is held of *keys* and need not be asked for."""
-        held, now = self._tiers().held, self._monotonic()
-        fresh = [key for key in keys if (found := held.get(key)) is not None and now < found.fresh_until]
-        return {key: self.read(key) for key in fresh}
+        fresh = ((key, self._fresh(key)) for key in keys)
+        return {key: self._value(key, held) for key, held in fresh if held is not None}
 
     def peek(self, place: Place) -> Seen:
         """Return what ``read`` does and what is held of it; asks for what is held as missing. Cost: as ``read``."""
-        tier = self._tier
-        held = tier.held.get(place.key) if type(place.key) is str else None
-        if held is None or held.value is MISSING or self._monotonic() >= held.fresh_until:
-            return self._fetch(place)
-        if is_expired(held.expires_ms, self._time()):
-            return self._fetch(place)
-        tier.hits += 1
-        with suppress(KeyError):
-            tier.held.move_to_end(place.key)
-        return self._seen(place.key, held)
+        held = self._fresh(place.key)
+        return self._fetch(place) if held is None or held.value is MISSING else self._seen(place.key, held)
 
     def fetch(self, place: Place) -> Any:
-        """Return what ``read`` does, and ask the store. Cost: 1 GET, which may be answered by a 304."""
+        """Return what ``read`` does, and ask the store. Cost: 1 GET, which a 304 may answer."""
         return self._fetch(place).value
 
-    def _fetch(self, place: Place) -> Seen:
-        if type(place.key) is not str:  # a subclass may hash and compare in ways of its own
-            return super().look(place, self.budget())
-        tier = self._tiers()
-        ticket, began = tier.ticket(place.key), self._monotonic()
-        old = tier.held.get(place.key)
-        held: Held | None
+    def _fresh(self, key: str) -> Held | None:
+        """Return what is held of *key* and need not be asked for."""
+        tier = self._tier
         try:
-            seen = self._look_unless(place, None if old is None else old.etag)
+            held = tier.held.get(key)
+            if held is None or self._monotonic() >= held.fresh_until or is_expired(held.expires_ms, self._time()):
+                return None
+            tier.held.move_to_end(key)
+        except KeyError:  # another thread has just dropped it
+            return None
+        except TypeError:  # unhashable: no key, which ``place`` says better
+            return None
+        tier.hits += 1
+        return held
+
+    def _fetch(self, place: Place) -> Seen:
+        """Ask the store, unless it still has what is held, and hold what it says."""
+        key, tier = place.key, self.tier()
+        ticket, began = tier.ticket(key), self._monotonic()
+        held = tier.held.get(key)
+        get = self.store.get if held is None or held.etag is None else partial(self.store.get, unless=held.etag)
+        try:
+            seen = self.call(self.budget(), self._look_once, get, place)
+        except NotFound:
+            seen = NOTHING
         except NotModified:
-            if old is None:
+            if held is None:
                 raise
-            held, seen = old, self._seen(place.key, old)
-        else:
-            held = Held(place.key, seen)
-        if is_expired(held.expires_ms, self._time()):
-            seen = Seen(seen.etag)
-        if not seen.live:
-            held = Held(place.key, NOTHING) if self._near.negative else None
-        if held is not None:
-            held.fresh_until = began + (self._near.max_age if seen.live else self._near.negative)
-        tier.fill(place.key, held, ticket)
+            tier.unchanged += 1
+            seen = NOTHING if is_expired(held.expires_ms, self._time()) else self._seen(key, held)
+        age = self._near.max_age if seen.live else self._near.negative
+        tier.fill(key, Held(key, seen, began + age) if age else None, ticket)
         return seen
 
-    def _look_unless(self, place: Place, etag: str | None) -> Seen:
-        """Return what is under *place*. Raises ``NotModified`` if that still has *etag*."""
-        get = self.store.get if etag is None else partial(self.store.get, unless=etag)
-        try:
-            return self.call(self.budget(), self._look_once, get, place)
-        except NotFound:
-            return NOTHING
-
     def _seen(self, key: str, held: Held) -> Seen:
-        value = self._value(key, held)
-        return Seen(held.etag, None if value is MISSING else held.meta, b"", value)
+        return Seen(held.etag, held.meta, held.data, self._value(key, held))
 
     def _value(self, key: str, held: Held) -> Any:
         if held.value is not ENCODED or held.meta is None:
@@ -170,7 +155,7 @@ class NearEngine(Engine):
 
     def _compare_held(self, place: Place, etag: str | None) -> None:
         """Forget what is held of *place* unless it has this ETag: no later ``get`` goes back to it."""
-        tier = self._tiers()
+        tier = self.tier()
         held = tier.held.get(place.key)
         if held is None or held.etag != etag:
             tier.forget([place.key])
@@ -193,11 +178,11 @@ class NearEngine(Engine):
     @contextmanager
     def writing(self, keys: Iterable[str]) -> Iterator[None]:
         """Hold nothing of *keys* that is from before the end of this block."""
-        with self._tiers().writing(keys):
+        with self.tier().writing(keys):
             yield
 
     @contextmanager
     def clearing(self, prefix: str) -> Iterator[None]:
         """Hold nothing of what begins with *prefix* and is from before the end of this block."""
-        with self._tiers().clearing(prefix):
+        with self.tier().clearing(prefix):
             yield
