@@ -74,7 +74,7 @@ class S3Cache(BaseCache):
 
     @property
     def client(self) -> Client:
-        """The core client, which has what cachelib's interface has not: ``ttl``, ``touch``, ``info``, ``keys``, ...
+        """The core client, which has what cachelib's interface has not: ``ttl``, ``keys``, ``get_or_put``, ``memoize``, ...
 
         Its keys include the ``key_prefix``. It is shared by all caches of one configuration: do not close it. Every
         operation passes through here.
