@@ -14,7 +14,7 @@ from .bulk import Bulk
 from .clock import SystemClock
 from .computed import ComputedVerbs
 from .config import Config
-from .engine import Outside, Seen, Token
+from .engine import UNKNOWN, Outside, Seen, Token
 from .entry import EntryInfo, Meta
 from .errors import ConfigError, KeyMissing, NotACounter, StoreError
 from .expiry import at_ms, deadline_of, is_expired, seconds_left
@@ -88,6 +88,13 @@ class Client(AsyncTwins, ComputedVerbs):
         except StoreError as error:  # as the decorator of the other verbs does, which this one is too hot for
             self._silencer.take("get", error)
             return default
+        return default if value is MISSING else value
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """Await ``get`` on the shared pool; what the near tier holds as it is, is returned at once."""
+        value = self._engine.at_once(key)
+        if value is UNKNOWN:
+            return await super().aget(key, default)
         return default if value is MISSING else value
 
     @verb(False, writes=True)
@@ -348,7 +355,7 @@ class Client(AsyncTwins, ComputedVerbs):
         return Lock(self._engine, name, timeout=timeout, blocking=blocking, blocking_timeout=blocking_timeout)
 
     def stats(self) -> dict[str, int]:
-        """Return counts since the process began: retries, lost races, refused entries by reason."""
+        """Return counts since the process began: retries, lost races, refused entries by reason, the near tier's."""
         return self._counters.snapshot()
 
     def close(self) -> None:

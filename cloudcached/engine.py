@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from ._types import MISSING, Bytes, Clock
 from .breaker import Breaker
@@ -72,6 +72,8 @@ class Seen(NamedTuple):
 
 
 NOTHING = Seen(None)
+#: Not known without asking the store.
+UNKNOWN: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,10 @@ class Engine:
     def peek(self, place: Place) -> Seen:
         """Return what ``read`` does and what is known about it; metadata without a nonce was held near. Cost: as it."""
         return self.look(place, self.budget())
+
+    def at_once(self, key: str) -> Any:  # noqa: ARG002 - the near tier's
+        """Return what ``read`` does, or ``UNKNOWN`` where that takes a request, or longer than an event loop may wait."""
+        return UNKNOWN
 
     def at_hand(self, keys: Iterable[str]) -> dict[str, Any]:  # noqa: ARG002 - the near tier's
         """Return what is known of *keys* without a request."""

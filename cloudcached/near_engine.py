@@ -20,7 +20,7 @@ from typing import Any
 
 from ._types import MISSING, Bytes, Clock
 from .config import Config, Near
-from .engine import NOTHING, Engine, Outside, Seen
+from .engine import NOTHING, UNKNOWN, Engine, Outside, Seen
 from .entry import Meta, Place
 from .errors import EntryRefused, NotFound, NotModified
 from .expiry import is_expired
@@ -77,17 +77,30 @@ class NearEngine(Engine):
         held = self._fresh(key)
         if held is None:
             return self.fetch(self.place(key))
+        self._tier.hits += 1
         return held.value if held.value is not ENCODED else self._value(key, held)
+
+    def at_once(self, key: str) -> Any:
+        """Return what ``read`` does, or ``UNKNOWN`` where that takes a request, or unpickling."""
+        held = self._fresh(key)
+        if held is None or held.value is ENCODED:
+            return UNKNOWN
+        self._tier.hits += 1
+        return held.value
 
     def at_hand(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return what is held of *keys* and need not be asked for."""
-        fresh = ((key, self._fresh(key)) for key in keys)
-        return {key: self._value(key, held) for key, held in fresh if held is not None}
+        fresh = [(key, held) for key in keys if (held := self._fresh(key)) is not None]
+        self._tier.hits += len(fresh)
+        return {key: self._value(key, held) for key, held in fresh}
 
     def peek(self, place: Place) -> Seen:
         """Return what ``read`` does and what is held of it; asks for what is held as missing. Cost: as ``read``."""
         held = self._fresh(place.key)
-        return self._fetch(place) if held is None or held.value is MISSING else self._seen(place.key, held)
+        if held is None or held.value is MISSING:
+            return self._fetch(place)
+        self._tier.hits += 1
+        return self._seen(place.key, held)
 
     def fetch(self, place: Place) -> Any:
         """Return what ``read`` does, and ask the store. Cost: 1 GET, which a 304 may answer."""
@@ -105,7 +118,6 @@ class NearEngine(Engine):
             return None
         except TypeError:  # unhashable: no key, which ``place`` says better
             return None
-        tier.hits += 1
         return held
 
     def _fetch(self, place: Place) -> Seen:

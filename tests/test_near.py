@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -92,6 +91,28 @@ def test_a_hit_asks_nobody(cache: Client, store: CountingStore):
         assert cache.get_or_put("b", "other") == "two"
     assert store.counts == {"GET": 5}  # a, b, and c each time
     assert (cache.stats()["near.hits"], cache.stats()["near.misses"]) == (10, 5)
+
+
+async def test_what_is_held_is_awaited_without_a_thread(cache: Client, store: CountingStore):
+    cache.put_many({"plain": "text", "none": None, "pickled": [1]})
+    assert await cache.aget("plain") == "text"
+    assert await cache.aget("none", 1) is None
+    assert await cache.aget("missing", 1) == 1
+    assert await cache.aget("pickled") == [1]
+    store.forget()
+    cache.get = None  # the pool would call it
+    assert await cache.aget("plain") == "text"
+    assert await cache.aget("none", 1) is None
+    with pytest.raises(TypeError):
+        await cache.aget("pickled")
+    with pytest.raises(TypeError):
+        await cache.aget("missing")
+    assert store.requests == []
+    del cache.get
+    assert await cache.aget("pickled") == [1]
+    assert cache.stats()["near.hits"] == 3
+    with pytest.raises(KeyRejected):
+        await cache.aget(["no key"])
 
 
 @pytest.mark.parametrize(
@@ -356,60 +377,3 @@ def test_one_tier_per_process_and_configuration():
     assert one is same
     assert Client.shared(url, near={**NEAR, "max_age": 1}) is not one
     assert Client.shared(url) is not one
-
-
-# The bound
-
-
-def test_what_was_not_used_for_longest_goes_first(opened: Open):
-    cache = opened(near={**NEAR, "max_bytes": 100_000}, compress_min_bytes=None)
-    store = wrap(cache, CountingStore)
-    cache.put_many({key: key * 30_000 for key in "abcd"})
-    for key in "abca":  # a is used again, b is the oldest now
-        cache.get(key)
-    cache.get("d")
-    store.forget()
-    for key in "acd":
-        cache.get(key)
-    assert store.requests == []
-    cache.get("b")
-    assert store.requests == ["GET"]
-    cache.put("huge", b"x" * 100_000)
-    assert len(cache.get("huge")) == 100_000
-    assert len(cache.get("huge")) == 100_000  # it does not fit, and pushes nothing out
-    store.forget()
-    for key in "bcd":
-        cache.get(key)
-    assert store.requests == []
-
-
-def test_what_is_held_never_takes_more_than_it_may():
-    limit = 50_000
-    cache = Client("memory://", near={**NEAR, "max_bytes": limit, "negative": 1})
-    keys = [f"key-{number}" for number in range(200)]
-    cache.put_many({key: key * (number % 40) for number, key in enumerate(keys)})
-    tier, over, done = cache._engine.tier(), [], threading.Event()
-
-    def watch() -> None:
-        while not done.is_set():
-            if tier.bytes > limit:
-                over.append(tier.bytes)
-
-    def work(number: int) -> None:
-        for turn in range(30):
-            key = keys[(number * 7 + turn * 13) % len(keys)]
-            assert cache.get(key) in (key * (keys.index(key) % 40), None)
-            if turn % 10 == number % 10:
-                cache.delete(key)
-
-    threads = [threading.Thread(target=work, args=[number]) for number in range(64)]
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    done.set()
-    watcher.join()
-    assert over == []
-    assert 0 < tier.bytes == sum(held.cost for held in tier.held.values()) <= limit

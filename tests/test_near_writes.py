@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import ast
-import gc
-import os
-import tracemalloc
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -240,60 +237,6 @@ def test_no_write_goes_round_the_near_tier():
     }
     found = {way for way in ways if not any(way[0].startswith(name) and known[name] is None for name in known)}
     assert found == {(name, function) for name, functions in known.items() for function in functions or ()}
-
-
-# Processes and memory
-
-
-def test_a_child_begins_with_nothing(cache: Client):
-    assert held(cache) == ["k"]
-    child = os.fork()
-    if not child:
-        tier = cache._engine._tier
-        os._exit(bool(tier.held) + 2 * (tier is not cache._engine.tier()))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert held(cache) == ["k"]
-
-
-def test_a_child_without_hooks_begins_with_nothing_at_its_first_miss(cache: Client, monkeypatch: pytest.MonkeyPatch):
-    """As under uWSGI, which need not run Python's at-fork hooks."""
-    parents = cache._engine.tier()
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert cache.get("other") is None
-    assert cache._engine._tier is not parents
-    assert held(cache) == []
-
-
-@pytest.mark.parametrize("fresh_ms", [None, 1_800_000_000_000])
-@pytest.mark.parametrize("value", [None, "x" * 32, "x" * 3000, [1]], ids=lambda value: repr(value)[:9])
-def test_the_cost_that_is_counted_is_the_memory_that_is_taken(value: Any, fresh_ms: int | None):
-    count = 1_000
-    cache = Client("memory://")
-    cache.put("k", value)
-    tier, place = Tier(2**40), cache._engine.place("k")
-    looks = [cache._engine.look(place, cache._engine.budget()) for _ in range(100)]
-    tracemalloc.start()
-    try:
-        for number in range(count):
-            key, seen = f"key-{number:09}", looks[number % 100]
-            meta = seen.meta._replace(
-                type="".join([*seen.meta.type]),  # as parsed: another object each time
-                expires_ms=seen.meta.expires_ms + number,
-                created_ms=seen.meta.created_ms + number,
-                nonce=f"{number:043}",
-                recent=tuple(f"{number:011}" for _ in range(number % 3)),
-                fresh_ms=fresh_ms and fresh_ms + number,
-            )
-            fresh = seen._replace(etag=f"{number:032}", meta=meta)
-            if isinstance(value, str):
-                fresh = fresh._replace(value=value[:-9] + f"{number:09}")
-            tier.fill(key, Held(key, fresh, number / 7), tier.ticket(key))
-        gc.collect()  # empties Python's lists of free tuples too
-        taken = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
-    assert len(tier.held) == count
-    assert 0.75 < taken / tier.bytes <= 1.02
 
 
 def test_a_ticket_is_good_until_the_next_write():
