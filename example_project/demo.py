@@ -147,7 +147,8 @@ def run(log: Log, stack: ExitStack) -> None:
 
 def main() -> int:
     """Run the demonstration; return the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end it in the same way
+    for number in (signal.SIGINT, signal.SIGTERM):  # both end it in the same way, also where a shell has them ignored
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         log = Log(stack)
         try:

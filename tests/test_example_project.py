@@ -364,7 +364,10 @@ def test_demo_ends_with_all_its_servers(number: int, code: int) -> None:
         addresses = re.findall(r"http://[\d.:]+", "".join(lines))
         assert all(map(answers, addresses))
         process.send_signal(number)
-        assert process.wait(20) == code
+        try:
+            assert process.wait(20) == code
+        finally:
+            process.kill()  # what did not end would be waited for without end
         assert process.stderr.read() == ""
     assert len(addresses) == 3
     check_gone(addresses)
