@@ -1,0 +1,185 @@
+"""What a hit in the near tier takes, against Django's locmem and diskcache, and what an old entry costs.
+
+    python -m benchmarks.near [--rounds 300] [--json FILE] [--page docs/near.md]
+
+Hits need no server. With an S3 server in the environment (``AWS_ENDPOINT_URL`` and credentials) it also measures a
+10 MB page that has become old: asked for again (304) and read again. All calls of a table take turns, so that what else
+the machine does meets all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import boto3
+import diskcache
+import django
+from django.conf import settings
+
+from cloudcached import Client
+
+from .bars import BUCKET, insert
+
+NEAR = {"max_bytes": 64 * 2**20, "max_age": 3600}
+VALUES = {
+    "str, 32 bytes": "x" * 32,
+    "str, 100 KB": "page " * 20_000,
+    "dict, 1 KB pickled": {f"field {number}": ["text", number, 1.5] for number in range(30)},
+}
+#: Calls in a row, so that the clock's own time does not count.
+BATCH = 200
+PAGE = os.urandom(10_000_000)
+
+
+def in_turns(calls: dict[str, Callable[[], object]], rounds: int, batch: int) -> dict[str, float]:
+    """Return the median seconds of each call."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds + 3):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            for _ in range(batch):
+                call()
+            if number >= 3:  # noqa: PLR2004 - the first are warming up
+                taken[name].append((time.perf_counter() - began) / batch)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def hits(rounds: int) -> dict[str, dict[str, float]]:
+    """Return the microseconds of a hit by value and cache."""
+    settings.configure(
+        SECRET_KEY="benchmark" * 6,
+        CACHES={
+            "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+            "near": {
+                "BACKEND": "cloudcached_django.S3Cache",
+                "LOCATION": "memory://near",
+                "OPTIONS": {"near": NEAR},
+            },
+        },
+    )
+    django.setup()
+    from django.core.cache import caches  # noqa: PLC0415 - needs the settings
+
+    client = Client("memory://", signing_key="benchmark", near=NEAR)
+    locmem, near, loop = caches["default"], caches["near"], asyncio.new_event_loop()
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder, diskcache.Cache(folder) as disk:
+
+        async def awaited() -> None:
+            for _ in range(BATCH):
+                await client.aget("page")
+
+        for name, value in VALUES.items():
+            client.put("page", value, replace=True)
+            for cache in (locmem, near, disk):
+                cache.set("page", value, 3600)
+            taken = in_turns(
+                {
+                    "Client.get": lambda: client.get("page"),
+                    "Django S3Cache.get": lambda: near.get("page"),
+                    "Django locmem get": lambda: locmem.get("page"),
+                    "diskcache get": lambda: disk.get("page"),
+                },
+                rounds,
+                BATCH,
+            )
+            taken["await Client.aget"] = (
+                in_turns({"": lambda: loop.run_until_complete(awaited())}, rounds // 3, 1)[""] / BATCH
+            )
+            figures[name] = {cache: seconds * 1e6 for cache, seconds in taken.items()}
+    loop.close()
+    return figures
+
+
+class Clock:
+    """The machine's clock, and as much more as a benchmark wants to have passed."""
+
+    passed = 0.0
+    sleep = staticmethod(time.sleep)
+
+    def time(self) -> float:
+        """Return epoch seconds."""
+        return time.time() + self.passed
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic() + self.passed
+
+
+def old_pages(rounds: int) -> dict[str, float]:
+    """Return the milliseconds of a 10 MB page that is held, that is old and unchanged, and that is not held."""
+    s3 = boto3.client("s3")
+    if BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
+        s3.create_bucket(Bucket=BUCKET)
+    clock = Clock()
+    near = Client(f"s3://{BUCKET}/near", clock=clock, near=NEAR)
+    plain = Client(f"s3://{BUCKET}/near")
+    plain.put("page", PAGE, None, replace=True)
+
+    def old() -> object:
+        clock.passed += NEAR["max_age"]
+        return near.get("page")
+
+    taken = in_turns(
+        {"held": lambda: near.get("page"), "old, unchanged (304)": old, "read again": lambda: plain.get("page")},
+        rounds,
+        1,
+    )
+    plain.clear()
+    return {name: seconds * 1e3 for name, seconds in taken.items()}
+
+
+def tables(figures: dict[str, Any]) -> str:
+    """Return the figures as Markdown."""
+    hits_us, versions = figures["hits_us"], figures["versions"]
+    measured = (
+        f"Medians of {figures['rounds']} rounds in turns, {figures['machine']}, Django {versions['django']}, diskcache"
+        f" {versions['diskcache']}, {figures['date']} (`make bench`):"
+    )
+    lines = [measured, "", "| a hit by | " + " | ".join(hits_us) + " |", "|---|" + "---|" * len(hits_us)]
+    lines += [
+        f"| `{name}` | " + " | ".join(f"{row[name]:.1f} us" for row in hits_us.values()) + " |"
+        for name in next(iter(hits_us.values()))
+    ]
+    if "page_ms" in figures:
+        lines += ["", "| a page of 10 MB on a Ceph gateway on loopback | |", "|---|---|"]
+        lines += [f"| {name} | {milliseconds:.2f} ms |" for name, milliseconds in figures["page_ms"].items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and write where asked."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--page", type=Path, help="write the tables between the marks of this file")
+    arguments = parser.parse_args()
+    figures: dict[str, Any] = {
+        "machine": f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}",
+        "versions": {name: version(name) for name in ("django", "diskcache", "obstore")},
+        "date": time.strftime("%Y-%m-%d"),
+        "rounds": arguments.rounds,
+        "hits_us": hits(arguments.rounds),
+    }
+    if "AWS_ENDPOINT_URL" in os.environ:
+        figures["page_ms"] = old_pages(min(arguments.rounds, 50))
+    print(tables(figures))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if arguments.page:
+        insert(arguments.page, tables(figures))
+
+
+if __name__ == "__main__":
+    main()
