@@ -14,6 +14,7 @@ from cloudcached import (
     MISSING,
     AccessDenied,
     Client,
+    ConfigError,
     OutcomeUnknown,
     PreconditionFailed,
     StoreBusy,
@@ -353,3 +354,10 @@ class TestCas:
         _, token = bench.client.gets(KEY)
         bench.rival.put(KEY, "v", replace=True)
         assert bench.client.cas(KEY, "ours", token) is False
+
+    def test_a_token_is_of_one_key_and_comes_from_gets(self, bench):
+        _, token = bench.client.gets("another key")
+        for wrong in (token, None, "token", ("k", None, None)):
+            with pytest.raises(ConfigError, match="the token that gets returned for the same key"):
+                bench.client.cas(KEY, "ours", wrong)
+        assert not bench.rival.has(KEY)
