@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -345,8 +346,7 @@ def test_demo_shows_what_two_visits_cost_and_steps_over_a_busy_port(busy: str) -
         *["2 GET", "1 GET", "9 GET", "17 GET", "17 GET"],
     ]
     assert table(output)["Django /replicas/fine/"][-1].startswith("17 GET, 8 PUT")
-    addresses = re.findall(r"http://[\d.:]+", output)
-    assert len(addresses) == 3
+    assert len(addresses := re.findall(r"http://[\d.:]+", output)) == 3
     assert f"http://{parts.HOST}:{busy}" not in addresses
     check_gone(addresses)
 
@@ -355,19 +355,16 @@ def test_demo_shows_what_two_visits_cost_and_steps_over_a_busy_port(busy: str) -
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -9)])
 def test_demo_ends_with_all_its_servers(number: int, code: int) -> None:
     with start(PORT="0") as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
         lines = []
         while not lines or not lines[-1].startswith("Ctrl-C"):
             lines.append(process.stdout.readline())
             assert lines[-1], process.stderr.read()
-        addresses = re.findall(r"http://[\d.:]+", "".join(lines))
-        assert all(map(answers, addresses))
+        assert all(map(answers, addresses := re.findall(r"http://[\d.:]+", "".join(lines))))
         process.send_signal(number)
-        try:
-            assert process.wait(20) == code
-        finally:
-            process.kill()  # what did not end would be waited for without end
+        killer = threading.Timer(20, process.kill)  # what does not end would be waited for without end
+        killer.start()
+        assert process.wait() == code
+        killer.cancel()
         assert process.stderr.read() == ""
     assert len(addresses) == 3
     check_gone(addresses)
