@@ -21,7 +21,7 @@ from .expiry import at_ms, deadline_of, is_expired, seconds_left
 from .forks import PerProcess
 from .hooks import Counters
 from .locks import Lock
-from .near_engine import open_engine
+from .near import open_engine
 from .stampede import Fills
 from .stores import open_store
 from .verbs import NO_COUNTER, Silencer, verb

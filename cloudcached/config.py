@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -40,7 +41,7 @@ _ETERNITY = 10**9
 
 @dataclass(frozen=True)
 class Near:
-    """What a process may hold of its cache: see ``near_engine``."""
+    """What a process may hold of its cache: see ``near``."""
 
     #: Of memory, with all that is around the values.
     max_bytes: int
@@ -48,6 +49,10 @@ class Near:
     max_age: float
     #: Seconds for which a miss is believed; 0 for not at all.
     negative: float = 0.0
+    #: A directory of this machine that its processes share the entries by; "" for none.
+    disk: str = ""
+    #: What the entries there may take, about.
+    disk_max_bytes: int = 2**30
 
 
 @dataclass(frozen=True)
@@ -208,10 +213,15 @@ def _check_near(name: str, value: object) -> Near | None:
     for setting in value:
         if setting not in known:
             raise ConfigError(f"unknown setting {setting!r} in {name}; known are: {', '.join(known)}")
+    disk = value.get("disk") or ""
+    if not isinstance(disk, (str, os.PathLike)) or (disk and not os.path.isabs(disk)):  # noqa: PTH117 - no I/O
+        raise ConfigError(f"'disk' in {name} is the absolute path of a directory, not {disk!r}")
     return Near(
         max_bytes=_check_bytes(f"'max_bytes' in {name}", value["max_bytes"]),
         max_age=_check_seconds(f"'max_age' in {name}", value["max_age"]),
         negative=_check_seconds(f"'negative' in {name}", value["negative"]) if value.get("negative") else 0.0,
+        disk=os.fspath(disk),
+        disk_max_bytes=_check_bytes(f"'disk_max_bytes' in {name}", value.get("disk_max_bytes", Near.disk_max_bytes)),
     )
 
 

@@ -21,7 +21,7 @@ FLOORS = {
     2: ("entry", "config", "stores.base"),
     3: (
         *("stores", "stores.*", "pool", "breaker", "retry", "clock", "sessions"),
-        *("engine", "near", "near_engine", "steps", "flights"),
+        *("engine", "near", "near.*", "steps", "flights"),
     ),
     # stampede is no floor above the client: get_or_put and memoize are verbs of it.
     4: ("client", "verbs", "_async", "bulk", "locks", "tags", "computed", "memoized", "stampede"),
@@ -35,6 +35,7 @@ BORDERS = {
     "boto3": ("cloudcached.sessions", "cloudcached.stores.s3", "cloudcached.index"),
     "botocore": ("cloudcached.sessions", "cloudcached.stores.s3", "cloudcached.index"),
     "obstore": ("cloudcached.stores.s3_fast",),
+    "diskcache": ("cloudcached.near.raw_disk",),
     "pickle": ("cloudcached.serializers", "cloudcached.errors"),  # errors: the name of an exception
     "hmac": ("cloudcached.signing",),
     "django": ("cloudcached_django",),

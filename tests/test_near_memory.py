@@ -13,7 +13,7 @@ from fake_clock import FakeClock
 from store_doubles import CountingStore, wrap
 
 from cloudcached import Client
-from cloudcached.near import Held, Tier
+from cloudcached.near.tier import Held, Tier
 
 NEAR = {"max_bytes": 2**24, "max_age": 60}
 

@@ -13,22 +13,22 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from ._types import MISSING, Bytes, Clock
-from .config import Config, Near
-from .engine import NOTHING, UNKNOWN, Engine, Outside, Seen
-from .entry import Meta, Place
-from .errors import EntryRefused, NotFound, NotModified
-from .expiry import is_expired
-from .forks import PerProcess
-from .hooks import Counters
-from .near import ENCODED, Held, Tier
-from .retry import Budget
-from .stores.base import Store
+from .._types import MISSING, Bytes, Clock
+from ..config import Config, Near
+from ..engine import NOTHING, UNKNOWN, Engine, Outside, Seen
+from ..entry import Meta, Place
+from ..errors import EntryRefused, NotFound, NotModified
+from ..expiry import is_expired
+from ..forks import PerProcess
+from ..hooks import Counters
+from ..retry import Budget
+from ..stores.base import Found, Store
+from .tier import ENCODED, Held, Tier
 
 #: Those of this process.
 _engines: weakref.WeakSet[NearEngine] = weakref.WeakSet()
@@ -44,20 +44,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def open_engine(config: Config, store: Store, clock: Clock, counters: Counters) -> Engine:
-    """Return the engine that *config* asks for. Does no I/O."""
-    if config.near is None:
-        return Engine(config, store, clock, counters)
-    return NearEngine(config, config.near, store, clock, counters)
-
-
 class NearEngine(Engine):
     """An engine that holds entries in this process's memory."""
 
     def __init__(self, config: Config, near: Near, store: Store, clock: Clock, counters: Counters) -> None:
         super().__init__(config, store, clock, counters)
         self._near = near
-        self._tiers = PerProcess(lambda: Tier(near.max_bytes))
+        self._tiers = PerProcess(lambda: Tier(near.max_bytes, clock.monotonic))
         #: What hits use: to ask which process this is, a system call, would take as long as all the rest of them.
         self._tier = self._tiers()
         self._monotonic = clock.monotonic
@@ -121,23 +114,33 @@ class NearEngine(Engine):
         return held
 
     def _fetch(self, place: Place) -> Seen:
-        """Ask the store, unless it still has what is held, and hold what it says."""
+        """Ask for what is not at hand, and hold it."""
         key, tier = place.key, self.tier()
-        ticket, began = tier.ticket(key), self._monotonic()
-        held = tier.held.get(key)
-        get = self.store.get if held is None or held.etag is None else partial(self.store.get, unless=held.etag)
-        try:
-            seen = self.call(self.budget(), self._look_once, get, place)
-        except NotFound:
-            seen = NOTHING
-        except NotModified:
-            if held is None:
-                raise
-            tier.unchanged += 1
-            seen = NOTHING if is_expired(held.expires_ms, self._time()) else self._seen(key, held)
+        ticket, held = tier.ticket(key), tier.held.get(key)
+        seen, asked = self._obtain(place, held)
         age = self._near.max_age if seen.live else self._near.negative
-        tier.fill(key, Held(key, seen, began + age) if age else None, ticket)
+        tier.fill(key, Held(key, seen, asked + age) if age else None, ticket)
         return seen
+
+    def _obtain(self, place: Place, held: Held | None) -> tuple[Seen, float]:
+        """Return what is under *place*, and when the store was asked, by the monotonic clock."""
+        asked = self._monotonic()
+        seen = self._ask_unless(None if held is None else held.etag, self.store.get, place)
+        return seen or self._unchanged(place.key, held), asked
+
+    def _ask_unless(self, etag: str | None, get: Callable[..., Found], place: Place) -> Seen | None:
+        """Return what is under *place* by *get*, or ``None`` if it has this ETag still."""
+        try:
+            return self.call(self.budget(), self._look_once, get if etag is None else partial(get, unless=etag), place)
+        except NotFound:
+            return NOTHING
+        except NotModified:
+            self.tier().unchanged += 1
+            return None
+
+    def _unchanged(self, key: str, held: Held | None) -> Seen:
+        """Return what is held, if it has not expired."""
+        return NOTHING if held is None or is_expired(held.expires_ms, self._time()) else self._seen(key, held)
 
     def _seen(self, key: str, held: Held) -> Seen:
         return Seen(held.etag, held.meta, held.data, self._value(key, held))

@@ -8,16 +8,18 @@ finds what was there before his own write.
 from __future__ import annotations
 
 import functools
+import math
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from sys import getsizeof
 from typing import Final
 
-from .engine import Seen
-from .entry import Meta
-from .serializers import PICKLE
+from ..engine import Seen
+from ..entry import Meta
+from ..serializers import PICKLE
 
 #: The value of what is decoded anew at each hit: a caller must not change what others get.
 ENCODED: Final = object()
@@ -71,7 +73,7 @@ def _recipe(tag: str, encoding: str) -> Meta:
 class Tier:
     """A bounded dictionary of what is held, least recently used first. Thread-safe; belongs to one process."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         #: Read and reordered without the lock, changed under it.
         self.held: OrderedDict[str, Held] = OrderedDict()
         self.bytes = 0
@@ -84,6 +86,9 @@ class Tier:
         #: By stripe: how many writes were begun, and how many have ended, whatever their outcome.
         self._begun = [0] * _STRIPES
         self._ended = [0] * _STRIPES
+        self._monotonic = monotonic
+        #: By stripe: when the last one began or ended.
+        self._written = [-math.inf] * _STRIPES
 
     def ticket(self, key: str) -> int | None:
         """Return what lets the answer to a request that begins now be filled in; ``None`` while a write is under way."""
@@ -94,6 +99,12 @@ class Tier:
             self.misses += 1
             begun = self._begun[stripe]
             return begun if begun == self._ended[stripe] else None
+
+    def last_write(self, key: str) -> float:
+        """Return when this process last wrote *key*, by the monotonic clock; ``inf`` while it does."""
+        stripe = hash(str.__str__(key)) % _STRIPES
+        with self._lock:
+            return self._written[stripe] if self._begun[stripe] == self._ended[stripe] else math.inf
 
     def fill(self, key: str, held: Held | None, ticket: int | None) -> None:
         """Hold *held*, or nothing, unless *key* was written since the ticket was drawn."""
@@ -146,12 +157,16 @@ class Tier:
 
     def _count(self, writes: list[int], keys: list[str]) -> None:
         with self._lock:
+            now = self._monotonic()
             for key in keys:
-                writes[hash(key) % _STRIPES] += 1
+                stripe = hash(key) % _STRIPES
+                writes[stripe] += 1
+                self._written[stripe] = now
                 self._drop(key)
 
     def _count_all(self, writes: list[int], prefix: str) -> None:
         with self._lock:
+            self._written = [self._monotonic()] * _STRIPES
             for stripe in range(_STRIPES):
                 writes[stripe] += 1
             for key in [key for key in self.held if key.startswith(prefix)]:

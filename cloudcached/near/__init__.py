@@ -1,0 +1,23 @@
+"""The near tier: what a process holds of its cache in memory, and the processes of a machine on disk."""
+
+from __future__ import annotations
+
+from .._types import Clock
+from ..config import Config
+from ..engine import Engine
+from ..hooks import Counters
+from ..stores.base import Store
+
+
+def open_engine(config: Config, store: Store, clock: Clock, counters: Counters) -> Engine:
+    """Return the engine that *config* asks for. Does no I/O. Raises ``ConfigError`` where an extra is missing."""
+    if config.near is None:
+        return Engine(config, store, clock, counters)
+    # Imported here: most clients have no near tier.
+    if config.near.disk:
+        from .disk_engine import NearDiskEngine  # noqa: PLC0415
+
+        return NearDiskEngine(config, config.near, store, clock, counters)
+    from .engine import NearEngine  # noqa: PLC0415
+
+    return NearEngine(config, config.near, store, clock, counters)

@@ -1,0 +1,71 @@
+"""diskcache for text and bytes alone: nothing is pickled, no pickle is loaded, and no other file is touched.
+
+diskcache unpickles what its database says is a pickle (CVE-2025-69872): whoever can write to its directory runs code in
+every process that reads it. Here such a row is an error, which counts as a miss.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import diskcache  # type: ignore[import-untyped]
+from diskcache.core import MODE_BINARY, MODE_RAW  # type: ignore[import-untyped]
+
+#: Seconds that one access may wait for others who write: longer, and the store would have answered.
+PATIENCE: Final = 0.05
+#: Bytes; larger values are files of their own.
+_MIN_FILE_BYTES: Final = 1 << 15
+#: How diskcache calls its files.
+_FILE = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val", re.ASCII)
+
+
+class RawDisk(diskcache.Disk):  # type: ignore[misc]
+    """What diskcache asks for keys and values."""
+
+    def put(self, key: object) -> tuple[object, bool]:
+        """Take a key, which is text."""
+        return _only(str, key), True
+
+    def get(self, key: object, raw: object) -> object:
+        """Give a key back."""
+        return _only(str, key) if raw else _refuse("a pickled key")
+
+    def store(self, value: object, read: bool, key: object = None) -> Any:
+        """Take a value, which is bytes."""
+        return super().store(_only(bytes, value), read, key)
+
+    def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> Any:
+        """Give a value back."""
+        if mode not in (MODE_RAW, MODE_BINARY):
+            _refuse(f"a value of mode {mode}")
+        if filename is not None and not _FILE.fullmatch(filename):
+            _refuse("the name of another file")
+        return _only(bytes, super().fetch(mode, filename, value, read))
+
+    def remove(self, file_path: str) -> None:
+        """Remove the file of a value that is removed."""
+        if _FILE.fullmatch(file_path):
+            super().remove(file_path)
+
+
+def open_raw(directory: str, max_bytes: int) -> Any:
+    """Return the cache in *directory*, which is made for this user alone where there is none."""
+    Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return diskcache.Cache(
+        directory,
+        timeout=PATIENCE,
+        disk=RawDisk,
+        size_limit=max_bytes,
+        eviction_policy="least-recently-stored",  # the others write with every read
+        disk_min_file_size=_MIN_FILE_BYTES,
+    )
+
+
+def _only(kind: type, value: object) -> Any:
+    return value if type(value) is kind else _refuse(f"a {type(value).__name__}")
+
+
+def _refuse(what: str) -> Any:
+    raise OSError(f"the disk's cache holds {what}, which it was never given")
