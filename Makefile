@@ -49,6 +49,7 @@ generate: $(VENV)/.lint
 
 bench: $(VENV)/.test
 	benchmarks/on-ceph $(PY) -m benchmarks.bars --readme README.md --json docs/figures/bars.json
+	benchmarks/on-ceph $(PY) -m benchmarks.near --page docs/near.md --json docs/figures/near.json
 
 soak: $(VENV)/.test
 	$(PY) -m benchmarks.soak --seconds $(or $(SECONDS),300)

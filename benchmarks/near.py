@@ -2,9 +2,9 @@
 
     python -m benchmarks.near [--rounds 300] [--json FILE] [--page docs/near.md]
 
-Hits need no server. With an S3 server in the environment (``AWS_ENDPOINT_URL`` and credentials) it also measures a
-10 MB page that has become old: asked for again (304) and read again. All calls of a table take turns, so that what else
-the machine does meets all of them alike.
+Hits need no server. With an S3 server in the environment (``AWS_ENDPOINT_URL`` and credentials) it also measures what is
+found in memory, on disk, in the store unchanged (304), and in the store. All calls of a table take turns, so that what
+else the machine does meets all of them alike.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ VALUES = {
 }
 #: Calls in a row, so that the clock's own time does not count.
 BATCH = 200
-PAGE = os.urandom(10_000_000)
+ENTRIES = {"32 bytes": "x" * 32, "10 MB": os.urandom(10_000_000)}
 
 
 def in_turns(calls: dict[str, Callable[[], object]], rounds: int, batch: int) -> dict[str, float]:
@@ -86,15 +86,15 @@ def hits(rounds: int) -> dict[str, dict[str, float]]:
                 cache.set("page", value, 3600)
             taken = in_turns(
                 {
-                    "Client.get": lambda: client.get("page"),
-                    "Django S3Cache.get": lambda: near.get("page"),
-                    "Django locmem get": lambda: locmem.get("page"),
-                    "diskcache get": lambda: disk.get("page"),
+                    "`Client.get`": lambda: client.get("page"),
+                    "Django `S3Cache.get`": lambda: near.get("page"),
+                    "Django locmem `get`": lambda: locmem.get("page"),
+                    "diskcache `get`": lambda: disk.get("page"),
                 },
                 rounds,
                 BATCH,
             )
-            taken["await Client.aget"] = (
+            taken["`await Client.aget`"] = (
                 in_turns({"": lambda: loop.run_until_complete(awaited())}, rounds // 3, 1)[""] / BATCH
             )
             figures[name] = {cache: seconds * 1e6 for cache, seconds in taken.items()}
@@ -117,45 +117,68 @@ class Clock:
         return time.monotonic() + self.passed
 
 
-def old_pages(rounds: int) -> dict[str, float]:
-    """Return the milliseconds of a 10 MB page that is held, that is old and unchanged, and that is not held."""
+def places(rounds: int) -> dict[str, dict[str, float]]:
+    """Return the milliseconds of a ``get`` by entry and by where it is found."""
     s3 = boto3.client("s3")
     if BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
         s3.create_bucket(Bucket=BUCKET)
-    clock = Clock()
-    near = Client(f"s3://{BUCKET}/near", clock=clock, near=NEAR)
-    plain = Client(f"s3://{BUCKET}/near")
-    plain.put("page", PAGE, None, replace=True)
+    url, clock = f"s3://{BUCKET}/near", Clock()
+    memory, plain = Client(url, clock=clock, near=NEAR), Client(url)
 
-    def old() -> object:
+    def unchanged() -> object:
         clock.passed += NEAR["max_age"]
-        return near.get("page")
+        return memory.get("entry")
 
-    taken = in_turns(
-        {"held": lambda: near.get("page"), "old, unchanged (304)": old, "read again": lambda: plain.get("page")},
-        rounds,
-        1,
-    )
-    plain.clear()
-    return {name: seconds * 1e3 for name, seconds in taken.items()}
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        disk = Client(url, near={**NEAR, "max_bytes": 0, "disk": folder})
+        for name, value in ENTRIES.items():
+            plain.put("entry", value, None, replace=True)
+            disk.clear("nothing")  # forgets
+            memory.get("entry")
+            while "near.disk_hits" not in disk.stats():  # it is opened in the background
+                disk.get("entry")
+            calls = {
+                "memory": lambda: memory.get("entry"),
+                "disk": lambda: disk.get("entry"),
+                "the store, unchanged (304)": unchanged,
+                "the store": lambda: plain.get("entry"),
+            }
+            taken = in_turns(calls, rounds, 1)
+            figures[name] = {place: seconds * 1e3 for place, seconds in taken.items()}
+        plain.clear()
+        disk.close()
+    return figures
 
 
 def tables(figures: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
-    hits_us, versions = figures["hits_us"], figures["versions"]
+    versions = figures["versions"]
     measured = (
         f"Medians of {figures['rounds']} rounds in turns, {figures['machine']}, Django {versions['django']}, diskcache"
-        f" {versions['diskcache']}, {figures['date']} (`make bench`):"
+        f" {versions['diskcache']}, a Ceph gateway on loopback, {figures['date']} (`make bench`):"
     )
-    lines = [measured, "", "| a hit by | " + " | ".join(hits_us) + " |", "|---|" + "---|" * len(hits_us)]
-    lines += [
-        f"| `{name}` | " + " | ".join(f"{row[name]:.1f} us" for row in hits_us.values()) + " |"
-        for name in next(iter(hits_us.values()))
+    return "\n".join(
+        [
+            measured,
+            "",
+            *table("a hit by", figures["hits_us"], "{:.1f} us"),
+            "",
+            *table("a `get` that is answered by", figures.get("places_ms", {}), "{:.2f} ms"),
+        ]
+    ).rstrip()
+
+
+def table(title: str, columns: dict[str, dict[str, float]], form: str) -> list[str]:
+    """Return the lines of a table with a row for each name in the columns."""
+    if not columns:
+        return []
+    rows = next(iter(columns.values()))
+    return [
+        f"| {title} | " + " | ".join(columns) + " |",
+        "|---|" + "---|" * len(columns),
+        *(f"| {row} | " + " | ".join(form.format(column[row]) for column in columns.values()) + " |" for row in rows),
     ]
-    if "page_ms" in figures:
-        lines += ["", "| a page of 10 MB on a Ceph gateway on loopback | |", "|---|---|"]
-        lines += [f"| {name} | {milliseconds:.2f} ms |" for name, milliseconds in figures["page_ms"].items()]
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -173,7 +196,7 @@ def main() -> None:
         "hits_us": hits(arguments.rounds),
     }
     if "AWS_ENDPOINT_URL" in os.environ:
-        figures["page_ms"] = old_pages(min(arguments.rounds, 50))
+        figures["places_ms"] = places(min(arguments.rounds, 60))
     print(tables(figures))
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -91,7 +91,7 @@ class Client(AsyncTwins, ComputedVerbs):
         return default if value is MISSING else value
 
     async def aget(self, key: str, default: Any = None) -> Any:
-        """Await ``get`` on the shared pool; what the near tier holds as it is, is returned at once."""
+        """Await ``get`` on the shared pool; what the near tier has ready is returned at once."""
         value = self._engine.at_once(key)
         if value is UNKNOWN:
             return await super().aget(key, default)

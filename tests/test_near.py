@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -94,23 +95,24 @@ def test_a_hit_asks_nobody(cache: Client, store: CountingStore):
 
 
 async def test_what_is_held_is_awaited_without_a_thread(cache: Client, store: CountingStore):
-    cache.put_many({"plain": "text", "none": None, "pickled": [1]})
-    assert await cache.aget("plain") == "text"
-    assert await cache.aget("none", 1) is None
+    held = {"plain": "text", "none": None, "long": "x" * 100_000, "small": [1], "large": [os.urandom(5000)]}
+    cache.put_many(held)
+    for key, value in held.items():
+        assert await cache.aget(key) == value
     assert await cache.aget("missing", 1) == 1
-    assert await cache.aget("pickled") == [1]
     store.forget()
     cache.get = None  # the pool would call it
-    assert await cache.aget("plain") == "text"
-    assert await cache.aget("none", 1) is None
-    with pytest.raises(TypeError):
-        await cache.aget("pickled")
-    with pytest.raises(TypeError):
-        await cache.aget("missing")
+    for key in ("plain", "none", "long", "small"):
+        assert await cache.aget(key) == held[key]
+    (await cache.aget("small")).append(2)
+    assert await cache.aget("small") == [1]
+    for key in ("large", "missing"):
+        with pytest.raises(TypeError):
+            await cache.aget(key)
     assert store.requests == []
     del cache.get
-    assert await cache.aget("pickled") == [1]
-    assert cache.stats()["near.hits"] == 3
+    assert await cache.aget("large") == held["large"]
+    assert cache.stats()["near.hits"] == 7
     with pytest.raises(KeyRejected):
         await cache.aget(["no key"])
 

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from .._types import MISSING, Bytes, Clock
 from ..config import Config, Near
@@ -29,6 +29,9 @@ from ..hooks import Counters
 from ..retry import Budget
 from ..stores.base import Found, Store
 from .tier import ENCODED, Held, Tier
+
+#: Data that is decoded in less time than a thread takes to begin.
+_SMALL_BYTES: Final = 4096
 
 #: Those of this process.
 _engines: weakref.WeakSet[NearEngine] = weakref.WeakSet()
@@ -74,12 +77,12 @@ class NearEngine(Engine):
         return held.value if held.value is not ENCODED else self._value(key, held)
 
     def at_once(self, key: str) -> Any:
-        """Return what ``read`` does, or ``UNKNOWN`` where that takes a request, or unpickling."""
+        """Return what ``read`` does, or ``UNKNOWN`` where that takes a request, or much unpickling."""
         held = self._fresh(key)
-        if held is None or held.value is ENCODED:
+        if held is None or len(held.data) > _SMALL_BYTES:
             return UNKNOWN
         self._tier.hits += 1
-        return held.value
+        return self._value(key, held)
 
     def at_hand(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return what is held of *keys* and need not be asked for."""
