@@ -72,6 +72,8 @@ class Names:
         """
         if not isinstance(key, str):
             raise KeyRejected(f"a key is a str, not {type(key).__name__}; convert it first, for example by str(key)")
+        if type(key) is not str:
+            key = str.__str__(key)  # a member of a str enum formats as its own name, and would be stored under that
         name = escape(key)
         hashed = len(self.root) + 3 + len(name) > OBJECT_KEY_LIMIT_BYTES
         if hashed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import re
 import string
@@ -12,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from samples import ODD_KEYS
 
-from cloudcached import KeyRejected
+from cloudcached import Client, KeyRejected
 from cloudcached.keys import (
     KEY_LIMIT_BYTES,
     OBJECT_KEY_LIMIT_BYTES,
@@ -208,3 +209,16 @@ def test_a_long_reserved_name_is_hashed():
     room = 1024 - len("cache/_cloudcached/lock/")
     assert Names("cache").reserved("lock", "k" * room) == "cache/_cloudcached/lock/" + "k" * room
     assert "~" in Names("cache").reserved("lock", "k" * (room + 1))
+
+
+def test_a_str_that_formats_in_its_own_way_is_the_str_that_it_is() -> None:
+    """A member of a str enum prints as ``Colour.RED``."""
+
+    class Colour(str, enum.Enum):
+        RED = "red"
+
+    cache = Client("memory://")
+    assert cache.put(Colour.RED, 1)
+    assert cache.get("red") == 1
+    assert list(cache.keys()) == ["red"]
+    assert cache.clear() == 1
