@@ -207,13 +207,12 @@ class TestSilence:
         assert len(proxy.seen) == 3
         assert client.stats()["outages"] == 1
 
-    @pytest.mark.parametrize("late", [0.0, 0.2])
     def test_a_hot_key_does_not_open_it(
-        self, late: float, open_client: Callable[..., Client], proxy: FaultProxy, caplog: pytest.LogCaptureFixture
+        self, open_client: Callable[..., Client], proxy: FaultProxy, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Also where its 503s take so long that the last try meets the end of the operation's time."""
         client = open_client(fail_silently=True)
-        proxy.fault = only("", delays(late, answers(503, "SlowDown")), part="/text")
+        proxy.fault = only("", delays(0.2, answers(503, "SlowDown")), part="/text")
         for _ in range(2):
             assert client.get("text") is None
             assert soon(client, "number") == 5

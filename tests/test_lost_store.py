@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.checkout]
 
 SCRIPT = Path(__file__).parent / "ceph-s3"
 #: Seconds of each phase: up, down, up, down, up.
-PHASE = 1.2
+PHASE = 0.8
 
 
 class OwnStore:

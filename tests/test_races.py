@@ -117,13 +117,13 @@ def check_one_winner(client: Client, server: Any, keys: list[str], rivals: int, 
 class TestAdd:
     @pytest.mark.parametrize("state", ["absent", "expired", "damaged"])
     def test_one_of_32_threads(self, state: str, client: Client, server: Any) -> None:
-        keys = prepare(state, 15, client, server)
+        keys = prepare(state, 12, client, server)
         check_one_winner(client, server, keys, 32, partial(together, 32, client.put))
 
     @pytest.mark.parametrize("state", ["absent", "expired"])
     def test_one_of_32_threads_by_boto3(self, state: str, s3_url: str, options: dict[str, Any], server: Any) -> None:
         with Client(s3_url, transport="boto3", **options) as client:
-            keys = prepare(state, 4, client, server)
+            keys = prepare(state, 3, client, server)
             check_one_winner(client, server, keys, 32, partial(together, 32, client.put))
 
     @pytest.mark.parametrize("state", ["absent", "expired", "damaged"])
@@ -166,7 +166,7 @@ class TestCounters:
 
     def test_8_forked_processes(self, client: Client, forked: Crew, options: dict[str, Any]) -> None:
         forked.open(client.url, **options)
-        self.count(client, lambda: list(chain(*forked.each("count", "hits", 2, 10))), 160)
+        self.count(client, lambda: list(chain(*forked.each("count", "hits", 2, 5))), 80)
 
     def test_up_and_down(self, clients: Callable[[int], list[Client]]) -> None:
         rivals = clients(8)
@@ -205,7 +205,7 @@ class TestRewriting:
     any client.
     """
 
-    ROUNDS = 15
+    ROUNDS = 10
 
     @pytest.fixture
     def rivals(self, s3_url: str, options: dict[str, Any], server: Any) -> Iterator[list[Client]]:
@@ -282,7 +282,7 @@ class TestRewriting:
 
 
 class TestCompareAndSwap:
-    ROUNDS = 15
+    ROUNDS = 10
 
     @pytest.mark.parametrize("state", ["live", "absent", "expired", "damaged"])
     def test_one_of_16_with_one_token(self, state: str, clients: Callable[[int], list[Client]], server: Any) -> None:
