@@ -24,6 +24,12 @@ log = logging.getLogger("cloudcached")
 CONNECTIONS: Final = 64
 _CLIENT_SETTINGS: Final = ("endpoint_url", "addressing_style")
 
+#: Held while boto3 or obstore is imported. A fork waits for that: Python gives a child the lock of a module that
+#: another thread was importing, and nobody to release it, and the child's own import would never end.
+IMPORTING: Final = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=IMPORTING.acquire, after_in_parent=IMPORTING.release, after_in_child=IMPORTING.release)
+
 
 def connect_timeout(timeout: float) -> float:
     """Return the seconds that a connection may take to come about."""
@@ -129,7 +135,7 @@ class Sessions:
         made = self._made()
         connection = made.connection
         if connection is None:
-            with made.lock:
+            with IMPORTING, made.lock:  # in this order, since obstore asks for a connection while it is set up
                 if made.connection is None:
                     made.connection = self._make()
                 connection = made.connection
@@ -143,6 +149,8 @@ class Sessions:
             connection.client.close()
 
     def _make(self) -> Connection:
+        import encodings.idna  # noqa: F401, PLC0415 - else the first connection imports it, and not under the lock
+
         import boto3  # noqa: PLC0415 - 0.8 s that a process which never asks need not pay
         from botocore.config import Config  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415

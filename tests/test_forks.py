@@ -228,6 +228,30 @@ tell(counted=len(counts), total=client.get("hits"))
         check_first_calls(told[:-1], 4)
         assert told[-1]["total"] == told[-1]["counted"] + 4 * 5
 
+    def test_while_a_thread_of_the_parent_imports_boto3(self, s3_url: str) -> None:
+        told = run(
+            """
+import importlib.abc
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "boto3.session":
+            importing.set()
+            time.sleep(1)
+
+importing = threading.Event()
+sys.meta_path.insert(0, Slow())
+client.put("from the parent", "value")
+thread = threading.Thread(target=client.delete, args=["nothing"])
+thread.start()
+importing.wait()
+wait(fork(first_call))
+thread.join()
+""",
+            s3_url,
+        )
+        check_first_calls(told, 1)
+
     def test_a_child_leaves_the_lock_of_its_parent_alone(self, s3_url: str) -> None:
         run(
             """

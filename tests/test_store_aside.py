@@ -249,9 +249,9 @@ def test_time_limits_are_steps_of_the_timeout(scripted: ScriptedServer) -> None:
     store.get("a", timeout=4)
     lanes = store._lanes
     assert lanes is not None
-    given = {left: lanes.for_small(left) for left in (9.0, 4.0, 3.9, 3.0, 1.95, 1.5, 0.5, 0.001)}
+    given = {left: lanes.for_reading(left) for left in (9.0, 4.0, 3.9, 3.0, 1.95, 1.5, 0.5, 0.001)}
     assert {
-        left: next(seconds for seconds, s in lanes._small.items() if s is made) for left, made in given.items()
+        left: next(seconds for seconds, s in lanes._readers.items() if s is made) for left, made in given.items()
     } == {
         9.0: 4.0,
         4.0: 4.0,

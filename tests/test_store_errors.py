@@ -303,6 +303,12 @@ def test_answers_that_do_not_end(scripted: ScriptedServer, store_in_haste: Store
         assert type(timed(store_in_haste, operation)) is StoreTimeout
 
 
+@pytest.mark.usefixtures("in_haste")
+def test_a_refusal_of_a_write_that_does_not_end(scripted: ScriptedServer, store_in_haste: Store) -> None:
+    scripted.step = trickle(scripted, 503)
+    assert type(timed(store_in_haste, "put")) is StoreTimeout
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_no_time_left(scripted: ScriptedServer, store: Store, operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted.requests.clear()

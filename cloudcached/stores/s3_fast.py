@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .._types import Bytes
 from ..config import Config
 from ..errors import ConfigError, StoreError, StoreRefused, StoreTimeout, StoreUnreachable
-from ..sessions import connect_timeout
+from ..sessions import IMPORTING, connect_timeout
 from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, Store, When
 from .deadlines import FREE_BYTES, allowance
 from .failures import NO_ETAG, made
@@ -74,8 +74,8 @@ def _hindrance() -> str | None:
 class _Lanes:
     """The ``obstore`` stores of one bucket.
 
-    A time limit belongs to an obstore store, not to a call. So there are some with steps of the configured timeout,
-    for everything small and all reading, and some for large uploads, each made at its first use.
+    A time limit belongs to an obstore store, not to a call. So there are some for reading, whose limit begins anew
+    with each piece of a body, and some for writing, whose limit is for the whole exchange; each made at its first use.
     """
 
     #: Of the timeout. A step may be this much over what is left of the operation's time.
@@ -95,33 +95,36 @@ class _Lanes:
         #: Seconds: more than reading any value takes; the deadlines of reading are kept in ``_FoundByObstore``.
         self._longest = config.timeout + allowance(config.max_value_bytes + FREE_BYTES)
         self._lock = threading.Lock()
-        self._small: dict[float, Native] = {}
-        self._large: dict[int, Native] = {}
-        self.full = self._for_small(config.timeout)
+        self._readers: dict[float, Native] = {}
+        self._writers: dict[float, Native] = {}
+        self.full = self._reader(config.timeout)
         self.full_from = config.timeout / self.SLACK
 
-    def for_small(self, left: float) -> Native:
-        """Return the store whose reads, and whose small writes, take at most about *left* seconds."""
+    def for_reading(self, left: float) -> Native:
+        """Return the store whose reads wait at most about *left* seconds, for the answer and for each piece of it."""
         if left >= self.full_from:
             return self.full
+        seconds = self._step(left)
+        return self._readers.get(seconds) or self._reader(seconds)
+
+    def for_writing(self, left: float, size: int) -> Native:
+        """Return the store whose writes take at most about *left* seconds, and the time that *size* bytes may take."""
+        # Large ones in powers of two of a second, so that there are few stores.
+        seconds = self._step(left) if size <= FREE_BYTES else 2.0 ** math.ceil(math.log2(left + allowance(size)))
+        with self._lock:
+            if seconds not in self._writers:
+                self._writers[seconds] = self._make(timeout=seconds)
+            return self._writers[seconds]
+
+    def _step(self, left: float) -> float:
         steps = [self._timeout * step for step in self.STEPS]
-        seconds = next((step for step in steps if step <= left * self.SLACK), steps[-1])
-        return self._small.get(seconds) or self._for_small(seconds)
+        return next((step for step in steps if step <= left * self.SLACK), steps[-1])
 
-    def for_large(self, left: float, size: int) -> Native:
-        """Return a store that gives an upload of *size* bytes its time, in powers of two of a second."""
-        exponent = math.ceil(math.log2(left + allowance(size)))
+    def _reader(self, seconds: float) -> Native:
         with self._lock:
-            if exponent not in self._large:
-                self._large[exponent] = self._make(timeout=2.0**exponent)
-            return self._large[exponent]
-
-    def _for_small(self, seconds: float) -> Native:
-        with self._lock:
-            if seconds not in self._small:
-                # read_timeout begins with the request and again with each piece of the body.
-                self._small[seconds] = self._make(timeout=self._longest, read_timeout=seconds)
-            return self._small[seconds]
+            if seconds not in self._readers:
+                self._readers[seconds] = self._make(timeout=self._longest, read_timeout=seconds)
+            return self._readers[seconds]
 
     def _make(self, **seconds: float) -> Native:
         options = {name: timedelta(seconds=value) for name, value in seconds.items()}
@@ -203,7 +206,7 @@ class FastS3Store(Store):
             found.end = monotonic() + timeout
             try:
                 options: GetOptions | None = None if unless is None else {"if_none_match": f'"{unless}"'}
-                result = lanes.get(lanes.for_small(timeout), object_key, options=options)
+                result = lanes.get(lanes.for_reading(timeout), object_key, options=options)
                 found.head = _head(result, object_key, result.range[1])
             except BaseException as exc:  # noqa: BLE001 - obstore's panics are no Exception
                 self._failed(exc, "get", object_key, timeout)
@@ -219,7 +222,7 @@ class FastS3Store(Store):
             end = monotonic() + timeout
             options: GetOptions = {"range": (start, start + length), "if_match": etag}
             try:
-                result = lanes.get(lanes.for_small(timeout), object_key, options=options)
+                result = lanes.get(lanes.for_reading(timeout), object_key, options=options)
                 begin, stop = result.range
                 return _read(result, stop - begin, object_key, end)
             except BaseException as exc:  # noqa: BLE001
@@ -231,7 +234,7 @@ class FastS3Store(Store):
         lanes = self._lane(object_key, timeout)
         if lanes is not None:
             try:
-                result = lanes.get(lanes.for_small(timeout), object_key, options={"head": True})
+                result = lanes.get(lanes.for_reading(timeout), object_key, options={"head": True})
                 return _head(result, object_key, result.meta["size"])
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "head", object_key, timeout)
@@ -249,8 +252,7 @@ class FastS3Store(Store):
                 mode = "create"
             elif isinstance(when, Matches):
                 mode = {"e_tag": when.etag}  # without quotes: Ceph 16 knows no other form
-            size = len(body)
-            store = lanes.for_small(timeout) if size <= FREE_BYTES else lanes.for_large(timeout, size)
+            store = lanes.for_writing(timeout, len(body))
             try:
                 result = lanes.put(store, object_key, body, attributes=dict(metadata), mode=mode, use_multipart=False)
                 return _etag(result["e_tag"], "put", object_key)
@@ -308,7 +310,8 @@ class FastS3Store(Store):
         """Make the lanes; return what hinders."""
         global _home  # noqa: PLW0603 - as above
         try:
-            self._lanes = _Lanes(self._config, translate(self._config, self._inner.sessions))
+            with IMPORTING:
+                self._lanes = _Lanes(self._config, translate(self._config, self._inner.sessions))
         except Untranslatable as exc:
             self._hindered = str(exc)
         except ConfigError:
