@@ -42,6 +42,8 @@ _HEADERS: Final = frozenset(
 #: Modules that hinder once they are loaded and have done what they are for.
 _SUSPECTS: Final = frozenset(("gevent.monkey", "eventlet.patcher", "moto.core.models"))
 
+_WORKERS: Final = "TOKIO_WORKER_THREADS"
+
 #: The process in which obstore runs: its threads do not survive a fork, and whoever calls it in a child waits for ever.
 _home: int | None = None
 
@@ -71,6 +73,22 @@ def _hindrance() -> str | None:
     return None
 
 
+def _start(obstore: Any) -> None:
+    """Let obstore start its threads: one that moves bytes, where it would take one per core.
+
+    Callers wait in their own threads, and what they wait for passes through this one: a second one only makes more
+    wake-ups (a fifth more CPU time per ``get`` on 2 cores, and 8 % fewer from 32 threads). The environment is
+    obstore's only door to this; who has set it, or has used obstore before, is not overruled.
+    """
+    if _WORKERS in os.environ:
+        return
+    os.environ[_WORKERS] = "1"
+    try:
+        obstore.put(obstore.store.MemoryStore(), "start", b"", use_multipart=False)
+    finally:
+        os.environ.pop(_WORKERS, None)  # not for the programs that this one starts
+
+
 class _Lanes:
     """The ``obstore`` stores of one bucket.
 
@@ -86,6 +104,7 @@ class _Lanes:
         import obstore  # noqa: PLC0415 - only when the first request needs it
         from obstore.store import S3Store as Native  # noqa: PLC0415
 
+        _start(obstore)
         self.get = obstore.get
         self.put = obstore.put
         self._native = Native
