@@ -19,6 +19,8 @@ R = TypeVar("R")
 
 #: S3's limit for one DeleteObjects.
 _DELETE_LIMIT = 1000
+#: What the names of entries begin with, after the root: caches of more than a page are listed under each in parallel.
+_DIGITS = string.hexdigits[:16]
 
 
 class Bulk:
@@ -69,8 +71,41 @@ class Bulk:
     def listed(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Yield the object's name and the key of every entry whose key begins with *prefix*."""
         _check_prefix(prefix)
-        for page in self._engine.pages(self._engine.names.root):
+        for page in self.pages():
             yield from self._ours(page, prefix)
+
+    def pages(self) -> Iterator[list[Listed]]:
+        """Yield all objects of the cache, foreign ones among them, in pages and in no order.
+
+        What fills more than a page is listed under 16 name prefixes in parallel; at most one page of each is held.
+        Cost: 1 LIST for up to 1,000 objects; for more, about 1 per 1,000 and 16.
+        """
+        root = self._engine.names.root
+        page, more = self._page(root)
+        yield page
+        last = page[-1].object_key if page else ""
+        cursors = [(root + digit, last) for digit in _DIGITS if root + digit >= last[: len(root) + 1]] if more else []
+        while cursors:
+            turns = list(cursors)
+            cursors = []
+            for (under, _), (page, more) in fan_out(lambda cursor: self._page(*cursor), turns):
+                yield page
+                if more:
+                    cursors.append((under, page[-1].object_key))
+
+    def _pages_under(self, root: str) -> Iterator[list[Listed]]:
+        """Yield the pages of what begins with *root*, one after the other."""
+        after, more = "", True
+        while more:
+            page, more = self._page(root, after)
+            yield page
+            after = page[-1].object_key if page else ""
+
+    def _page(self, root: str, after: str = "") -> tuple[list[Listed], bool]:
+        """Return one page, within a budget of its own, and whether there may be more. Cost: 1 LIST."""
+        engine = self._engine
+        page, more = engine.call(engine.budget(), partial(engine.store.list, root, after=after))
+        return page, more and bool(page)
 
     def clear(self, prefix: str) -> int:
         """Remove every entry whose key begins with *prefix*, and return how many."""
@@ -83,20 +118,20 @@ class Bulk:
 
     def _clear(self, prefix: str) -> tuple[int, dict[str, CloudCachedError]]:
         root = self._engine.names.root
-        pages = self._engine.pages(root)
+        pages = self._pages_under(root)
         first = next(pages, [])
         if len(first) < _DELETE_LIMIT:  # the only page, but for stores that give short ones
             return self._clear_pages(chain([first], pages), prefix)
         removed, failures = 0, {}
         work = partial(self._clear_under, prefix=prefix)
-        for _, (count, failed) in fan_out(work, [root + digit for digit in string.hexdigits[:16]]):
+        for _, (count, failed) in fan_out(work, [root + digit for digit in _DIGITS]):
             removed += count
             failures.update(failed)
         return removed, failures
 
     def _clear_under(self, root: str, *, prefix: str) -> tuple[int, dict[str, CloudCachedError]]:
         try:
-            return self._clear_pages(self._engine.pages(root), prefix)
+            return self._clear_pages(self._pages_under(root), prefix)
         except StoreError as error:
             return 0, {root: error}
 

@@ -288,7 +288,8 @@ class Client(AsyncTwins, ComputedVerbs):
         A listing shows no metadata: keys that have expired and were not removed yet are among them.
 
         **Cost:** 1 LIST per 1,000 entries of the whole cache (names are spread by a hash, so a prefix does not narrow
-        the listing), + 1 GET for each key of over about 900 bytes.
+        the listing), over 16 name prefixes in parallel where there is more than a page; + 1 GET for each key of over
+        about 900 bytes.
         """
         try:
             yield from (key for _, key in self._bulk.listed(prefix))

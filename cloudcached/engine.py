@@ -36,7 +36,7 @@ from .forks import PerProcess
 from .hooks import Counters
 from .keys import Names
 from .retry import Budget
-from .stores.base import ABSENT, Found, Head, Listed, Matches, Store, When
+from .stores.base import ABSENT, Found, Head, Matches, Store, When
 
 R = TypeVar("R")
 
@@ -406,13 +406,3 @@ class Engine:
     def remove(self, place: Place, budget: Budget) -> None:
         """Remove the object, if there is one. Cost: 1 DELETE."""
         self.call(budget, self.store.delete, place.object_key)
-
-    def pages(self, prefix: str) -> Iterator[list[Listed]]:
-        """Yield the pages of a listing, each within a budget of its own. Cost: 1 LIST per 1,000 objects."""
-        after, more = "", True
-        while more:
-            page, more = self.call(self.budget(), partial(self.store.list, prefix, after=after))
-            yield page
-            if not page:
-                return
-            after = page[-1].object_key

@@ -211,8 +211,8 @@ class TestBulk:
         client.delete_many(f"{number}" for number in range(keys))
         assert store.counts == Counter({"DeleteObjects": requests} if requests else {})
 
-    @pytest.mark.parametrize(("entries", "pages"), [(0, 1), (999, 1), (1000, 1), (1001, 2), (2100, 3)])
-    def test_keys_is_one_list_for_a_thousand(self, client, store, entries, pages):
+    @pytest.mark.parametrize(("entries", "pages"), [(0, 1), (999, 1), (1000, 1), (1001, 2), (2100, 10)])
+    def test_keys_is_one_list_for_a_thousand_and_goes_over_16_prefixes(self, client, store, entries, pages):
         fill(client, entries)
         store.forget()
         assert len(list(client.keys())) == entries

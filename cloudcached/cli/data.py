@@ -15,6 +15,7 @@ from typing import Any, Final
 import click
 
 from .._types import MISSING
+from ..bulk import Bulk
 from ..clock import SystemClock
 from ..engine import Engine
 from ..entry import EntryInfo
@@ -280,7 +281,7 @@ def stats(target: Target, /, *, as_json: bool) -> None:
     config = target.checked()
     clock = SystemClock()
     engine = Engine(config, open_store(config, clock), clock, Counters())
-    rows = [row for page in engine.pages(engine.names.root) for row in page if engine.names.is_ours(row.object_key)]
+    rows = [row for page in Bulk(engine).pages() for row in page if engine.names.is_ours(row.object_key)]
     figures: dict[str, int | str | None] = {
         "entries": len(rows),
         "bytes": sum(row.size for row in rows),
