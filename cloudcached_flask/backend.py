@@ -12,7 +12,9 @@ from typing import Any, TypeAlias
 from flask import Flask
 from flask_caching.backends.base import BaseCache
 
-from cloudcached import Client, ConfigError, KeyMissing, PartialFailure, StoreError
+from cloudcached import MISSING, Client, ConfigError, KeyMissing, PartialFailure, StoreError
+
+from .turns import Turns
 
 #: Seconds or a ``timedelta``; 0 is never, ``None`` the default timeout, a negative one is gone at once.
 Timeout: TypeAlias = "int | float | dt.timedelta | None"
@@ -26,6 +28,8 @@ class S3Cache(BaseCache):
     url: ``s3://bucket/prefix``, or ``memory://name`` for a try without S3.
     default_timeout: for entries stored without one: seconds or a ``timedelta``, 0 for never.
     key_prefix: put before every key, and what ``clear`` keeps to; a str, or a callable that is asked at every call.
+    lock: of all requests that miss a key one computes it, and the others wait: True, or the seconds of the lease, which
+    is also how long they wait (60). A ``get`` that misses within a request is expected to be followed by a ``set``.
     ignore_delete_many_errors: ``delete_many`` returns what it deleted instead of raising ``RuntimeError``.
     options: those of ``cloudcached.Client``. Without ``signing_key`` a cache that Flask-Caching made signs with the
     app's ``SECRET_KEY``, and one made by hand does not sign.
@@ -41,6 +45,7 @@ class S3Cache(BaseCache):
         default_timeout: float | dt.timedelta = 300,
         key_prefix: str | Callable[[], str] = "",
         ignore_delete_many_errors: bool = False,
+        lock: bool | float = False,
         **options: Any,
     ) -> None:
         # Only set here: Flask-Caching 2.0 to 2.4 and cachelib before 0.16 do not take the second one.
@@ -52,6 +57,7 @@ class S3Cache(BaseCache):
         self._url = url
         # A site serves its pages without a cache rather than not at all.
         self._options = {"fail_silently": True, **options}
+        self._turns = None if lock is False else Turns(lambda: self.client, _lease(lock))
         self._app: Flask | None = None
         self._client: Client | None = None
 
@@ -70,6 +76,8 @@ class S3Cache(BaseCache):
         kwargs.setdefault("ignore_delete_many_errors", config.get("CACHE_IGNORE_ERRORS", False))
         cache = cls(*args, **kwargs)
         cache._app = app
+        if cache._turns is not None:
+            app.teardown_request(cache._turns.end_all)
         return cache
 
     @property
@@ -109,11 +117,15 @@ class S3Cache(BaseCache):
         return None if seconds == 0 else seconds
 
     def get(self, key: str) -> Any:
-        """Return the value of *key*, or ``None``.
+        """Return the value of *key*, or ``None``; with ``lock`` after waiting for another request that computes it.
 
-        **Atomicity:** one whole entry, verified. **Cost:** 1 GET.
+        **Atomicity:** one whole entry, verified. **Cost:** 1 GET; with ``lock`` a miss costs more (``turns``).
         """
-        return self.client.get(self._name(key))
+        name = self._name(key)
+        if self._turns is None:
+            return self.client.get(name)
+        value = self.client.get(name, MISSING)
+        return self._turns.wait(name) if value is MISSING else value
 
     def get_many(self, *keys: str) -> list[Any]:
         """Return the values of *keys* in their order, ``None`` for what is not there.
@@ -129,7 +141,12 @@ class S3Cache(BaseCache):
 
         **Atomicity:** the last writer wins. **Cost:** 1 PUT.
         """
-        return self.client.put(self._name(key), value, self._lifetime(timeout), replace=True)
+        name = self._name(key)
+        try:
+            return self.client.put(name, value, self._lifetime(timeout), replace=True)
+        finally:
+            if self._turns is not None:
+                self._turns.end(name)
 
     def add(self, key: str, value: Any, timeout: Timeout = None) -> bool:
         """Store *value* unless there is a live entry, and tell whether it was stored.
@@ -220,6 +237,15 @@ def _seconds(timeout: float | dt.timedelta) -> int:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
         raise ConfigError(f"a timeout is a number of seconds, 0 for never, or a timedelta; not {timeout!r}")
     return math.ceil(seconds) if seconds > 0 else math.floor(seconds)
+
+
+def _lease(lock: object) -> float:
+    """Return the seconds of a lease. Raises ``ConfigError``."""
+    if lock is True:
+        return 60.0
+    if not isinstance(lock, (int, float)) or not 0 < lock < math.inf:
+        raise ConfigError(f"lock is True, False, or the seconds of a lease; not {lock!r}")
+    return float(lock)
 
 
 def _signing_keys(app: Flask) -> list[str | bytes]:
