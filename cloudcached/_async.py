@@ -1,4 +1,4 @@
-"""The twins that are awaited, written by tests/generate_async.py from client.py: do not edit."""
+"""The twins that are awaited, written by tests/generate_async.py from client.py and files.py: do not edit."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from ._types import TimeToExpire
+from ._types import FileSource, FileTarget, Progress, TimeToExpire
 from .pool import run
 
 if TYPE_CHECKING:
     from .client import Client
-    from .engine import Token
     from .entry import EntryInfo
+    from .seen import Token
 
 
 class AsyncTwins:
@@ -123,3 +123,21 @@ class AsyncTwins:
         """Await ``close`` on the shared pool."""
         self_ = cast("Client", self)
         return await run(self_.close)
+
+    async def aput_file(
+        self,
+        key: str,
+        source: FileSource,
+        time_to_expire: TimeToExpire = 3600,
+        replace: bool = False,
+        *,
+        progress: Progress | None = None,
+    ) -> bool:
+        """Await ``put_file`` on the shared pool."""
+        self_ = cast("Client", self)
+        return await run(self_.put_file, key, source, time_to_expire, replace, progress=progress)
+
+    async def aget_file(self, key: str, target: FileTarget, *, progress: Progress | None = None) -> bool:
+        """Await ``get_file`` on the shared pool."""
+        self_ = cast("Client", self)
+        return await run(self_.get_file, key, target, progress=progress)

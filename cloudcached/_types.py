@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from typing import Final, Protocol, TypeAlias
+import os
+from collections.abc import Callable
+from typing import BinaryIO, Final, Protocol, TypeAlias
 
 
 class Missing(enum.Enum):
@@ -27,6 +29,14 @@ TimeToExpire: TypeAlias = "int | float | dt.timedelta | None"
 
 #: Whatever a request body may be made of.
 Bytes: TypeAlias = "bytes | bytearray | memoryview"
+
+
+#: What a file is put from: a path, or what is read like a binary file.
+FileSource: TypeAlias = "str | os.PathLike[str] | BinaryIO"
+#: What a file is got into: a path, or what is written like a binary file.
+FileTarget: TypeAlias = "str | os.PathLike[str] | BinaryIO"
+#: Is called with the bytes that are done, and all of them where that is known.
+Progress: TypeAlias = "Callable[[int, int | None], object]"
 
 
 class Clock(Protocol):

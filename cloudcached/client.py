@@ -14,20 +14,21 @@ from .bulk import Bulk
 from .clock import SystemClock
 from .computed import ComputedVerbs
 from .config import Config
-from .engine import UNKNOWN, Outside, Seen, Token
 from .entry import EntryInfo, Meta
 from .errors import ConfigError, KeyMissing, NotACounter, StoreError
 from .expiry import at_ms, deadline_of, is_expired, seconds_left
+from .files import FileVerbs
 from .forks import PerProcess
 from .hooks import Counters
 from .locks import Lock
 from .near import open_engine
+from .seen import UNKNOWN, Outside, Seen, Token
 from .stampede import Fills
 from .stores import open_store
 from .verbs import NO_COUNTER, Silencer, verb
 
 
-class Client(AsyncTwins, ComputedVerbs):
+class Client(AsyncTwins, ComputedVerbs, FileVerbs):
     """A cache whose entries are objects in an S3 bucket.
 
     url: ``s3://bucket`` or ``s3://bucket/prefix``; ``memory://`` for a private store in this process's memory,

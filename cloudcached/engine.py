@@ -14,14 +14,13 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from ._types import MISSING, Bytes, Clock
 from .breaker import Breaker
 from .config import Config
-from .entry import START, Codec, Meta, Packed, Place
+from .entry import Codec, Data, Meta, Packed, Place
 from .errors import (
     EntryRefused,
     NotFound,
@@ -35,8 +34,11 @@ from .expiry import is_expired
 from .forks import PerProcess
 from .hooks import Counters
 from .keys import Names
-from .retry import Budget
-from .stores.base import ABSENT, Found, Head, Matches, Store, When
+from .multipart import LARGE_BYTES, PART_BYTES, cut, upload
+from .retry import Budget, LongBudget
+from .seen import NOTHING, UNKNOWN, Outside, Seen
+from .stores.base import ABSENT, Found, Matches, Store, When
+from .stores.deadlines import allowance
 
 R = TypeVar("R")
 
@@ -47,53 +49,6 @@ _MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _QUEUES = 64
 #: Keys whose places are remembered: working one out costs a twentieth of a ``get``, and few keys are most of the traffic.
 _PLACES = 1024
-
-
-class Seen(NamedTuple):
-    """What a verifying GET found under a key."""
-
-    #: ``None``: no object at all.
-    etag: str | None
-    #: ``None``: no object, or one that was refused.
-    meta: Meta | None = None
-    #: The encoded value, as the entry holds it; only of a live entry.
-    data: Bytes = b""
-    value: Any = MISSING
-    #: Seconds since it was written, by the server's clock; only where it was asked for.
-    age: float | None = None
-
-    @property
-    def live(self) -> bool:
-        """Tell whether there is an entry that is neither expired nor refused."""
-        return self.value is not MISSING
-
-    @property
-    def chain(self) -> tuple[str, ...]:
-        """Return what a conditional write over this carries as ``recent``."""
-        return (START,) if self.meta is None else self.meta.chain
-
-
-NOTHING = Seen(None)
-#: Not known without asking the store.
-UNKNOWN: Final = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """What ``Client.gets`` saw, for ``Client.cas``; opaque."""
-
-    object_key: str
-    etag: str | None
-    meta: Meta | None
-
-
-class Outside(NamedTuple):
-    """What a HEAD told of a key."""
-
-    #: ``None``: no object at all.
-    head: Head | None
-    #: ``None``: nothing live.
-    meta: Meta | None = None
 
 
 def _send(request: Callable[..., R], *arguments: Any, **options: Any) -> R:
@@ -115,7 +70,7 @@ class Engine:
         self._counters = counters
         breaker = Breaker(clock, counters, config.timeout / 2) if config.fail_silently else None
         #: Sends one request, unless the circuit breaker says to let the store rest.
-        self._send: Callable[..., Any] = _send if breaker is None else breaker.call
+        self.send: Callable[..., Any] = _send if breaker is None else breaker.call
         #: As ``_send`` of ``_value_once``: one call less on the way of every ``get``.
         self._ask = self._value_once if breaker is None else partial(breaker.call, self._value_once)
         self._etags_are_md5 = True
@@ -124,6 +79,10 @@ class Engine:
     def budget(self) -> Budget:
         """Return a fresh time budget for one operation."""
         return Budget(self.clock, self._timeout)
+
+    def long_budget(self, size: int) -> Budget:
+        """Return a fresh time budget for an operation in which one request has *size* bytes to move."""
+        return LongBudget(self.clock, self._timeout + 2 * allowance(size), self._timeout)
 
     def now_ms(self) -> int:
         """Return the clock's time in epoch milliseconds."""
@@ -141,7 +100,7 @@ class Engine:
         """Send *request* and repeat it while that may help and the budget lasts; for requests that may be repeated."""
         while True:
             try:
-                answer: R = self._send(request, *arguments, timeout=budget.left)
+                answer: R = self.send(request, *arguments, timeout=budget.left)
             except StoreError as error:
                 if not error.retryable:
                     raise
@@ -173,6 +132,9 @@ class Engine:
     def peek(self, place: Place) -> Seen:
         """Return what ``read`` does and what is known about it; metadata without a nonce was held near. Cost: as it."""
         return self.look(place, self.budget())
+
+    def saw(self, place: Place, etag: str | None) -> None:
+        """Take note of the ETag that the store just told of *place*; ``None``: there is no object."""
 
     def at_once(self, key: str) -> Any:  # noqa: ARG002 - the near tier's
         """Return what ``read`` does, or ``UNKNOWN`` where that takes a request, or longer than an event loop may wait."""
@@ -215,25 +177,30 @@ class Engine:
             if is_expired(meta.expires_ms, self.clock.time()):
                 found.close()
                 return meta, b"", MISSING
+            self.codec.check_size(head.size)
             data = self.codec.open(place, meta, found.read())
             return meta, data, self.codec.decode(meta, data)
         except EntryRefused as refusal:
             found.close()
-            self._refuse(place.object_key, refusal)
+            self.refuse(place.object_key, refusal)
             return None, b"", MISSING
 
     def outside(self, place: Place, budget: Budget) -> Outside:
         """Return what can be told of *place* without its body, which is not verified. Cost: 1 HEAD."""
+        head, meta = self.glance(place, budget)
+        return Outside(head, None if meta is None or is_expired(meta.expires_ms, self.clock.time()) else meta)
+
+    def glance(self, place: Place, budget: Budget) -> Outside:
+        """Return what ``outside`` does, of an expired entry too. Cost: 1 HEAD."""
         try:
             head = self.call(budget, self.store.head, place.object_key)
         except NotFound:
             return Outside(None)
         try:
-            meta = self.codec.check(place.object_key, head.metadata, head.size)
+            return Outside(head, self.codec.check(place.object_key, head.metadata, head.size))
         except EntryRefused as refusal:
-            self._refuse(place.object_key, refusal)
+            self.refuse(place.object_key, refusal)
             return Outside(head)
-        return Outside(head, None if is_expired(meta.expires_ms, self.clock.time()) else meta)
 
     def inner_key(self, object_key: str, budget: Budget) -> str | None:
         """Return the key that an entry under a hashed name holds. Cost: 1 GET."""
@@ -242,19 +209,21 @@ class Engine:
         except NotFound:
             return None
         except EntryRefused as refusal:
-            self._refuse(object_key, refusal)
+            self.refuse(object_key, refusal)
             return None
 
     def _inner_key_once(self, object_key: str, *, timeout: float) -> str:
-        found = self.store.get(object_key, timeout=timeout)
+        found = self.store.get_first(object_key, PART_BYTES, timeout=timeout)
         with closing(found):
             meta = self.codec.check(object_key, found.head.metadata, found.head.size)
-            key = self.codec.inner_key(meta, found.read())
+            # Of a large entry the beginning is enough: the caller compares the key's hash with the object's name.
+            key = self.codec.inner_key(meta, found.read(), whole=found.head.size <= PART_BYTES)
         if not self.names.is_hash_of(object_key, key):
             raise EntryRefused("key", "the entry belongs to another key")
         return key
 
-    def _refuse(self, object_key: str, refusal: EntryRefused) -> None:
+    def refuse(self, object_key: str, refusal: EntryRefused) -> None:
+        """Log and count an object that is no entry."""
         self._counters.add(f"refused.{refusal.reason}")
         log.warning("refused the entry in %s: %s; it counts as a miss", object_key, refusal)
 
@@ -271,8 +240,14 @@ class Engine:
         yield
 
     def write(self, place: Place, meta: Meta, data: Bytes, budget: Budget) -> None:
-        """Write over whatever is there. Cost: 1 PUT."""
-        packed = self.codec.pack(place, meta, data)
+        """Write over whatever is there. Cost: 1 PUT; for what is large, 1 request for each part and 2 more."""
+        self.write_packed(place, self.codec.pack(place, meta, data), budget)
+
+    def write_packed(self, place: Place, packed: Packed, budget: Budget) -> None:
+        """Do what ``write`` does with an entry that is packed."""
+        if isinstance(packed.body, bytes) and len(packed.body) > LARGE_BYTES:
+            upload(self, place, packed, cut(packed.body))
+            return
         etag = self.call(budget, self.store.put, place.object_key, packed.body, packed.metadata)
         self._compare(place, packed, etag, budget)
 
@@ -289,7 +264,7 @@ class Engine:
             base = now or self.look(place, budget)
             if base.live:
                 return False
-            budget.spend(self._lost(place), lost=True)
+            budget.spend(self.lost(place), lost=True)
 
     def change(
         self,
@@ -313,10 +288,10 @@ class Engine:
             written, now = self.write_if(place, *made, seen, budget)
             if written:
                 return True
-            if budget.spend(self._lost(place), lost=True):
+            if budget.spend(self.lost(place), lost=True):
                 now = None  # what was seen before a wait is old
 
-    def write_if(self, place: Place, meta: Meta, data: Bytes, base: Seen, budget: Budget) -> tuple[bool, Seen | None]:
+    def write_if(self, place: Place, meta: Meta, data: Data, base: Seen, budget: Budget) -> tuple[bool, Seen | None]:
         """Write only over *base*, what was seen before.
 
         Returns whether this write was done, and what is there now as far as it is known. Of any number of concurrent
@@ -329,7 +304,7 @@ class Engine:
         failure: StoreError | None = None
         while True:
             try:
-                etag = self._send(
+                etag = self.send(
                     self.store.put, place.object_key, packed.body, packed.metadata, when=when, timeout=budget.left
                 )
             except PreconditionFailed:
@@ -345,7 +320,7 @@ class Engine:
                 return True, Seen(etag, meta._replace(recent=base.chain, nonce=packed.nonce))
             # Looking comes before waiting: the longer the wait, the more writes the chain would have to remember.
             try:
-                now = self.look(place, budget)
+                now = self.look(place, budget) if isinstance(packed.body, bytes) else self._glanced(place, budget)
             except StoreError as error:
                 if not error.retryable:
                     raise
@@ -353,6 +328,10 @@ class Engine:
             if now.etag != base.etag:
                 return self._was_written(place, packed, base, now), now
             budget.spend(failure)
+
+    def _glanced(self, place: Place, budget: Budget) -> Seen:
+        head, meta = self.glance(place, budget)
+        return NOTHING if head is None else Seen(head.etag, meta)
 
     def _was_written(self, place: Place, packed: Packed, base: Seen, now: Seen) -> bool:
         """Tell from what is there now whether a write with a lost answer was done."""
@@ -373,7 +352,9 @@ class Engine:
         Not under SSE-KMS, on S3 Express and some others: the first mismatch is settled by reading the entry back, and
         where that is whole, ETags are no longer compared.
         """
-        if not self._etags_are_md5 or etag == hashlib.md5(packed.body, usedforsecurity=False).hexdigest():
+        if not self._etags_are_md5 or not isinstance(packed.body, bytes):
+            return
+        if etag == hashlib.md5(packed.body, usedforsecurity=False).hexdigest():
             return
         if _MD5.fullmatch(etag):
             now = self.look(place, budget)
@@ -386,7 +367,7 @@ class Engine:
         self._etags_are_md5 = False
         log.info("the ETags of this bucket are no MD5 sums; writes are no longer compared with them")
 
-    def _lost(self, place: Place) -> StoreBusy:
+    def lost(self, place: Place) -> StoreBusy:
         """Return the error of an operation that lost every race until its time was over."""
         self._counters.add("cas_retries")
         return StoreBusy("lost to other writers until the time was over", operation="put", object_key=place.object_key)
@@ -397,7 +378,7 @@ class Engine:
         locks = self._queues()
         lock = locks[hash(place.object_key) % len(locks)]
         if not lock.acquire(timeout=budget.left):
-            raise self._lost(place)
+            raise self.lost(place)
         try:
             yield
         finally:

@@ -4,7 +4,7 @@ One entry is one object. Metadata (names as S3 shows them, without ``x-amz-meta-
 
     cc-format     1
     cc-type       str, bytes, int, float, complex, bool, none or pickle
-    cc-encoding   plain or zstd; followed by +aes-gcm:KEY-ID where the value is encrypted
+    cc-encoding   plain or zstd; followed by +aes-gcm:KEY-ID, or +aes-gcm-chunks:KEY-ID, where the value is encrypted
     cc-expires    the deadline in epoch milliseconds, or never
     cc-created    epoch milliseconds
     cc-nonce      43 characters of base64url: 256 random bits, new in every write
@@ -28,20 +28,24 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from . import serializers
 from ._types import Bytes
 from .compression import ZSTD, compress, decompress
 from .config import Config
+from .encryption import AES_GCM
 from .errors import EntryRefused, ValueTooLarge
 from .keys import KEY_LIMIT_BYTES
+from .sealed import SealedStream, Sealing, Unsealing
 from .signing import PLAIN, SEAL_BYTES, UNSIGNED, same
 
 FORMAT = "1"
+#: The type of what is read and written as it is.
+BYTES = "bytes"
 #: The chain of a write over nothing begins so.
 START = "start"
 #: S3's limit for an object's metadata.
@@ -106,9 +110,13 @@ class Meta(NamedTuple):
 class Packed:
     """An entry ready to be written."""
 
-    body: bytes
+    body: bytes | SealedStream
     metadata: dict[str, str]
     nonce: str
+
+
+#: What an entry's body is made of: encoded data, or what streams it.
+Data: TypeAlias = "Bytes | Callable[[Sealing], SealedStream]"
 
 
 class Place(NamedTuple):
@@ -151,6 +159,8 @@ class Codec:
         self._encryption = config.encryption_key
         self._compress_min_bytes = config.compress_min_bytes
         self._limit = config.max_value_bytes
+        #: Larger bodies are not loaded.
+        self.limit = self._limit + _AROUND_BYTES
 
     def serialize(self, value: Any) -> serializers.Encoded:
         """Return *value* as what ``encode`` takes for it. Raises ``ValueRejected``."""
@@ -169,15 +179,22 @@ class Codec:
             return Meta(tag, _PLAIN_ENCODING, expires_ms, created_ms), data
         return Meta(tag, ZSTD, expires_ms, created_ms), compressed
 
-    def pack(self, place: Place, meta: Meta, data: Bytes) -> Packed:
+    def content(self, *, expires_ms: int | None, created_ms: int) -> Meta:
+        """Return the metadata of content that is streamed: ``bytes``, as they are."""
+        return Meta(BYTES, _PLAIN_ENCODING, expires_ms, created_ms)
+
+    def pack(self, place: Place, meta: Meta, data: Data) -> Packed:
         """Return an entry of encoded *data*, under a new nonce and the current key instead of those in *meta*."""
         signer = self._signer
         nonce = base64.urlsafe_b64encode(os.urandom(32))[:43].decode("ascii")
         encoding = meta.encoding
+        chunks = None
         if self._encryption is not None:
-            cipher, data = self._encryption.encrypt(nonce, place.object_key, data)
+            if callable(data):
+                cipher, chunks = self._encryption.chunks(nonce, place.object_key)
+            else:
+                cipher, data = self._encryption.encrypt(nonce, place.object_key, data)
             encoding = f"{encoding}+{cipher}"
-        payload = b"".join((_inner_key(place.key), data)) if place.hashed else data
         metadata = {
             "cc-format": FORMAT,
             "cc-type": meta.type,
@@ -194,6 +211,10 @@ class Codec:
         if meta.cost_ms is not None:
             metadata["cc-cost"] = str(meta.cost_ms)
         metadata["cc-signature"] = signer.sign(_canonical(place.object_key, metadata))
+        before = _inner_key(place.key) if place.hashed else b""
+        if callable(data):
+            return Packed(data(Sealing(signer, nonce, before, chunks)), metadata, nonce)
+        payload = b"".join((before, data)) if before else data
         return Packed(b"".join((payload, signer.seal(nonce, payload))), metadata, nonce)
 
     def check(self, object_key: str, metadata: Mapping[str, str], size: int) -> Meta:
@@ -216,8 +237,8 @@ class Codec:
             raise EntryRefused("format", "the metadata is over 2 KB")
         if not (signature.isascii() and same(signer.sign(canonical), signature)):
             raise EntryRefused("signature", "the metadata was changed, or belongs to another object")
-        if size < SEAL_BYTES or size > self._limit + _AROUND_BYTES:
-            raise EntryRefused("size", f"{size:,} bytes, with max_value_bytes = {self._limit:,}")
+        if size < SEAL_BYTES:
+            raise EntryRefused("size", "shorter than a seal")
         if not _NONCE.fullmatch(nonce) or max(len(expires), len(created)) > _NUMBER_LIMIT:
             raise EntryRefused("format", "the nonce, the deadline or the creation time is not one")
         recent = metadata.get("cc-recent")
@@ -231,6 +252,26 @@ class Codec:
         encoding, _, cipher = encoding.partition("+")
         fresh_ms, cost_ms = _timing(metadata) if len(metadata) > len(_NAMES) else (None, None)
         return Meta(type_tag, encoding, expires_ms, created_ms, nonce, key_id, chain, cipher, fresh_ms, cost_ms)
+
+    def check_size(self, size: int) -> None:
+        """Raise ``EntryRefused`` for a body that may not be loaded into memory."""
+        if size > self.limit:
+            raise EntryRefused("size", f"{size:,} bytes, with max_value_bytes = {self._limit:,}")
+
+    def unsealing(self, place: Place, meta: Meta, size: int) -> Unsealing | None:
+        """Return what makes content of a body of *size* bytes as it comes; ``None`` where the whole body is needed.
+
+        Raises ``EntryRefused``.
+        """
+        chunks = None
+        if meta.encoding != _PLAIN_ENCODING or meta.cipher.startswith(f"{AES_GCM}:"):
+            return None
+        if meta.cipher:
+            if self._encryption is None:
+                raise EntryRefused("encryption", "the value is encrypted, and no encryption_key is set")
+            chunks = self._encryption.chunks_of(meta.cipher, meta.nonce, place.object_key)
+        before = _inner_key(place.key) if place.hashed else b""
+        return Unsealing(self._signers[meta.key_id], meta.nonce, before, chunks, size)
 
     def open(self, place: Place, meta: Meta, body: Bytes) -> Bytes:
         """Return the encoded data of a body whose seal holds.
@@ -267,14 +308,14 @@ class Codec:
             raise EntryRefused("size", f"{len(data):,} bytes, with max_value_bytes = {self._limit:,}")
         return serializers.decode(meta.type, data, trusted=self._trusted)
 
-    def inner_key(self, meta: Meta, body: Bytes) -> str:
+    def inner_key(self, meta: Meta, body: Bytes, *, whole: bool = True) -> str:
         """Return the key inside an entry under a hashed name; the caller compares its hash with the name.
 
-        Raises ``EntryRefused``.
+        whole: False where *body* is only the beginning. Raises ``EntryRefused``.
         """
         view = memoryview(body)
         payload = view[:-SEAL_BYTES]
-        if not same(self._signers[meta.key_id].seal(meta.nonce, payload), view[-SEAL_BYTES:]):
+        if whole and not same(self._signers[meta.key_id].seal(meta.nonce, payload), view[-SEAL_BYTES:]):
             raise EntryRefused("seal", "the body was changed")
         end = _KEY_LENGTH_BYTES + int.from_bytes(payload[:_KEY_LENGTH_BYTES], "big")
         try:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Final, NamedTuple
 
 from ._types import Clock
-from .engine import Seen
+from .seen import Seen
 
 #: Landings are counted for keys that share one of so many slots.
 _SLOTS: Final = 256

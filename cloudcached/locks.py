@@ -14,9 +14,10 @@ import secrets
 from dataclasses import dataclass
 from types import TracebackType
 
-from .engine import Engine, Seen
+from .engine import Engine
 from .entry import Place
 from .errors import ConfigError, LockError, OutcomeUnknown, ReadOnlyError, StoreError
+from .seen import Seen
 
 log = logging.getLogger("cloudcached")
 

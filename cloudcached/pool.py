@@ -12,7 +12,7 @@ import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -49,13 +49,15 @@ def start(function: Callable[..., object], *arguments: Any) -> None:
     _executor().submit(contextvars.copy_context().run, function, *arguments)
 
 
-def fan_out(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
+def fan_out(
+    function: Callable[[T], R], items: Iterable[T], *, ahead: int = 2 * WIDTH, settle: bool = False
+) -> Iterator[tuple[T, R]]:
     """Yield each item with what *function* returned for it, in order.
 
-    Items are taken as they are needed and at most 2 * ``WIDTH`` are waiting or done, so neither a long input nor a
+    Items are taken as they are needed and at most *ahead* are waiting or done, so neither a long input nor a
     slow consumer fills the memory. What no thread has begun when its turn comes is run by the caller: bulk work
     inside a full pool goes on inline, where waiting would be waiting for itself. An exception of *function* ends
-    everything and is raised.
+    everything and is raised. settle: when it ends early, wait for what is under way.
     """
     source = iter(items)
     executor = _executor()
@@ -65,15 +67,16 @@ def fan_out(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T,
         pending.extend((item, executor.submit(function, item)) for item in islice(source, count))
 
     try:
-        submit(2 * WIDTH)
+        submit(ahead)
         while pending:
             item, future = pending.popleft()
             result = function(item) if future.cancel() else future.result()
             submit(1)
             yield item, result
     finally:
-        for _, future in pending:
-            future.cancel()
+        begun = [future for _, future in pending if not future.cancel()]
+        if settle:
+            wait(begun)
 
 
 async def run(function: Callable[..., R], *arguments: Any, **options: Any) -> R:

@@ -57,3 +57,18 @@ class Budget:
             # Of 16 workers x 50 increments at one key, one or two had lost for all of 5 s before (measured on Ceph).
             bound = min(bound, max(_FIRST_WAIT, self.left / 10))
         return random.uniform(0, bound)  # noqa: S311 - spreads load, protects nothing
+
+
+class LongBudget(Budget):
+    """The time left of an operation that moves much: each of its steps may take no longer than *step* seconds."""
+
+    __slots__ = ("_step",)
+
+    def __init__(self, clock: Clock, seconds: float, step: float) -> None:
+        super().__init__(clock, seconds)
+        self._step = step
+
+    @property
+    def left(self) -> float:
+        """Return the seconds that the next step may take; never negative."""
+        return min(super().left, self._step)

@@ -43,6 +43,10 @@ class Signer:
         digest.update(payload)
         return digest.digest()
 
+    def sealing(self, nonce: str) -> blake2b:
+        """Return the digest that becomes the seal of a payload which comes in pieces."""
+        return blake2b(nonce.encode("ascii"), key=self.seal_key, digest_size=SEAL_BYTES)
+
     def sign(self, canonical: bytes) -> str:
         """Return the signature of the canonical list of metadata, as 64 hex digits."""
         return blake2b(canonical, key=self.metadata_key, digest_size=32).hexdigest()

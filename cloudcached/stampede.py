@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ._types import TimeToExpire
-from .engine import NOTHING, Engine, Seen
+from .engine import Engine
 from .entry import Meta, Place
 from .errors import ConfigError, EntryRefused, LockError, OutcomeUnknown, StoreError
 from .expiry import deadline_of, is_expired, seconds_of
@@ -32,6 +32,7 @@ from .forks import PerProcess
 from .hooks import Counters
 from .locks import Lock
 from .pool import is_inside
+from .seen import NOTHING, Seen
 from .serializers import PICKLE, Encoded
 from .steps import Aside, Compute, Pause, Request, Steps, Together, Wait, computing, is_on_loop
 from .verbs import Silencer

@@ -10,11 +10,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGE = Path(next(iter(find_spec("cloudcached").submodule_search_locations)))
-#: These do no I/O, are properties, or have no twin: ``memoize`` decorates functions of both kinds. ``get_or_put`` is not
+#: These do no I/O, are properties, or have no twin: ``memoize`` decorates functions of both kinds, and what ``open``
+#: returns is no awaitable file. ``get_or_put`` is not
 #: in client.py: whoever awaits it must not hold a thread of the pool while another computes.
-LEFT_OUT = {"encode", "lock", "memoize", "shared", "stats", "url"}
+LEFT_OUT = {"encode", "lock", "memoize", "open", "shared", "stats", "url"}
 
-HEADER = '''"""The twins that are awaited, written by tests/generate_async.py from client.py: do not edit."""
+MIXED = ("Client", "FileVerbs")
+
+HEADER = '''"""The twins that are awaited, written by tests/generate_async.py from client.py and files.py: do not edit."""
 
 from __future__ import annotations
 
@@ -22,13 +25,13 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from ._types import TimeToExpire
+from ._types import FileSource, FileTarget, Progress, TimeToExpire
 from .pool import run
 
 if TYPE_CHECKING:
     from .client import Client
-    from .engine import Token
     from .entry import EntryInfo
+    from .seen import Token
 
 
 class AsyncTwins:
@@ -57,11 +60,12 @@ def twin(function: ast.FunctionDef) -> str:
 
 def generate() -> str:
     """Return the whole module."""
-    tree = ast.parse((PACKAGE / "client.py").read_text(encoding="utf-8"))
-    client = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Client")
+    modules = [ast.parse((PACKAGE / name).read_text(encoding="utf-8")) for name in ("client.py", "files.py")]
+    classes = [node for tree in modules for node in tree.body if isinstance(node, ast.ClassDef) and node.name in MIXED]
     verbs = [
         node
-        for node in client.body
+        for mixed in classes
+        for node in mixed.body
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.name not in LEFT_OUT
     ]
     return HEADER + "".join(map(twin, verbs))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cloudcached import Client, StoreError, StoreUnreachable
 from cloudcached._types import Bytes, Clock
-from cloudcached.stores.base import ABSENT, ALWAYS, Found, Head, Listed, Store, When
+from cloudcached.stores.base import ABSENT, ALWAYS, Body, Found, Head, Listed, Store, When
 
 S = TypeVar("S", bound="Wrapper")
 
@@ -36,17 +36,23 @@ class Wrapper(Store):
 
         return self._pass("get", "GET" if unless is None else "GET unless", [object_key], forward)
 
+    def get_first(self, object_key: str, length: int, *, timeout: float) -> Found:
+        def forward() -> Found:
+            return self.inner.get_first(object_key, length, timeout=timeout)
+
+        return self._pass("get_first", "GET first", [object_key], forward)
+
     def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
         def forward() -> Bytes:
             return self.inner.get_range(object_key, start, length, etag=etag, timeout=timeout)
 
-        return self._pass("get_range", "GET", [object_key], forward)
+        return self._pass("get_range", "GET range", [object_key], forward)
 
     def head(self, object_key: str, *, timeout: float) -> Head:
         return self._pass("head", "HEAD", [object_key], lambda: self.inner.head(object_key, timeout=timeout))
 
     def put(
-        self, object_key: str, body: Bytes, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+        self, object_key: str, body: Body, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
     ) -> str:
         label = "PUT" if when is ALWAYS else "PUT if absent" if when is ABSENT else "PUT if match"
 
@@ -54,6 +60,30 @@ class Wrapper(Store):
             return self.inner.put(object_key, body, metadata, when=when, timeout=timeout)
 
         return self._pass("put", label, [object_key], forward)
+
+    def create_upload(self, object_key: str, metadata: Mapping[str, str], *, timeout: float) -> str:
+        def forward() -> str:
+            return self.inner.create_upload(object_key, metadata, timeout=timeout)
+
+        return self._pass("create_upload", "POST create", [object_key], forward)
+
+    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
+        def forward() -> str:
+            return self.inner.put_part(object_key, upload, number, body, timeout=timeout)
+
+        return self._pass("put_part", "PUT part", [object_key], forward)
+
+    def complete_upload(self, object_key: str, upload: str, etags: Sequence[str], *, timeout: float) -> None:
+        def forward() -> None:
+            self.inner.complete_upload(object_key, upload, etags, timeout=timeout)
+
+        self._pass("complete_upload", "POST complete", [object_key], forward)
+
+    def abort_upload(self, object_key: str, upload: str, *, timeout: float) -> None:
+        def forward() -> None:
+            self.inner.abort_upload(object_key, upload, timeout=timeout)
+
+        self._pass("abort_upload", "DELETE upload", [object_key], forward)
 
     def delete(self, object_key: str, *, timeout: float) -> None:
         return self._pass("delete", "DELETE", [object_key], lambda: self.inner.delete(object_key, timeout=timeout))

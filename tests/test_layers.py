@@ -18,13 +18,13 @@ import cloudcached
 FLOORS = {
     0: ("errors", "_types", "forks"),
     1: ("expiry", "keys", "serializers", "compression", "signing", "encryption", "hooks", "arguments"),
-    2: ("entry", "config", "stores.base"),
+    2: ("entry", "sealed", "config", "stores.base"),
     3: (
         *("stores", "stores.*", "pool", "breaker", "retry", "clock", "sessions"),
-        *("engine", "near", "near.*", "steps", "flights"),
+        *("engine", "seen", "multipart", "near", "near.*", "steps", "flights"),
     ),
     # stampede is no floor above the client: get_or_put and memoize are verbs of it.
-    4: ("client", "verbs", "_async", "bulk", "locks", "tags", "computed", "memoized", "stampede"),
+    4: ("client", "verbs", "_async", "bulk", "locks", "tags", "computed", "memoized", "stampede", "files", "transfers"),
     5: ("maintenance", "metrics", "cost", "index", "testing", "doctor", "doctor.*"),
     6: ("cli", "cli.*", "bench", "__main__", "__init__"),
 }

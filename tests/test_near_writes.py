@@ -14,8 +14,8 @@ from store_doubles import CountingStore, FaultyStore, after, before, fail, lose_
 
 import cloudcached
 from cloudcached import MISSING, Client, CloudCachedError, StoreRefused, StoreUnreachable
-from cloudcached.engine import NOTHING
 from cloudcached.near.tier import Held, Tier
+from cloudcached.seen import NOTHING
 
 NEAR = {"max_bytes": 2**24, "max_age": 60}
 BROKEN = StoreUnreachable("broken")

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 
 from .._types import Bytes, Clock
 from ..config import Config, Near
-from ..engine import NOTHING, Seen
 from ..entry import Place
 from ..errors import EntryRefused
 from ..expiry import is_expired
 from ..hooks import Counters
+from ..seen import NOTHING, Seen
 from ..stores.base import Found, Store
 from .disk import DiskTier, Kept
 from .engine import NearEngine

@@ -20,13 +20,14 @@ from typing import Any, Final
 
 from .._types import MISSING, Bytes, Clock
 from ..config import Config, Near
-from ..engine import NOTHING, UNKNOWN, Engine, Outside, Seen
-from ..entry import Meta, Place
+from ..engine import Engine
+from ..entry import Data, Meta, Place
 from ..errors import EntryRefused, NotFound, NotModified
 from ..expiry import is_expired
 from ..forks import PerProcess
 from ..hooks import Counters
 from ..retry import Budget
+from ..seen import NOTHING, UNKNOWN, Outside, Seen
 from ..stores.base import Found, Store
 from .tier import ENCODED, Held, Tier
 
@@ -154,7 +155,7 @@ class NearEngine(Engine):
         try:
             return self.codec.decode(held.meta, held.data)
         except EntryRefused as refusal:  # as when its class has vanished since
-            self._refuse(self.place(key).object_key, refusal)
+            self.refuse(self.place(key).object_key, refusal)
             return MISSING
 
     # What else tells or changes what is there
@@ -162,16 +163,16 @@ class NearEngine(Engine):
     def look(self, place: Place, budget: Budget) -> Seen:
         """Return what is under *place*, verified. Cost: 1 GET; the body of an expired entry is not read."""
         seen = super().look(place, budget)
-        self._compare_held(place, seen.etag)
+        self.saw(place, seen.etag)
         return seen
 
     def outside(self, place: Place, budget: Budget) -> Outside:
         """Return what can be told of *place* without its body, which is not verified. Cost: 1 HEAD."""
         outside = super().outside(place, budget)
-        self._compare_held(place, None if outside.head is None else outside.head.etag)
+        self.saw(place, None if outside.head is None else outside.head.etag)
         return outside
 
-    def _compare_held(self, place: Place, etag: str | None) -> None:
+    def saw(self, place: Place, etag: str | None) -> None:
         """Forget what is held of *place* unless it has this ETag: no later ``get`` goes back to it."""
         tier = self.tier()
         held = tier.held.get(place.key)
@@ -183,7 +184,7 @@ class NearEngine(Engine):
         with self.writing([place.key]):
             super().write(place, meta, data, budget)
 
-    def write_if(self, place: Place, meta: Meta, data: Bytes, base: Seen, budget: Budget) -> tuple[bool, Seen | None]:
+    def write_if(self, place: Place, meta: Meta, data: Data, base: Seen, budget: Budget) -> tuple[bool, Seen | None]:
         """Write only over *base*. Cost: as without a near tier."""
         with self.writing([place.key]):
             return super().write_if(place, meta, data, base, budget)

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from sys import getsizeof
 from typing import Final
 
-from ..engine import Seen
 from ..entry import Meta
+from ..seen import Seen
 from ..serializers import PICKLE
 
 #: The value of what is decoded anew at each hit: a caller must not change what others get.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -41,6 +41,29 @@ class Matches:
 
 
 When: TypeAlias = "_Always | _Absent | Matches"
+
+
+class Stream(Protocol):
+    """A request body that is read while it is sent, and again where the request has to be signed before."""
+
+    def __len__(self) -> int:
+        """Return the bytes of the whole body."""
+
+    def read(self, size: int = -1, /) -> bytes | None:
+        """Return up to so many bytes, none at the end."""
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int | None:
+        """Fill *buffer* as far as possible and return how far; 0 at the end."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to the beginning (0, 0), or say where the end is (0, 2)."""
+
+    def tell(self) -> int:
+        """Return the position."""
+
+
+#: What a single PUT sends.
+Body: TypeAlias = "Bytes | Stream"
 
 
 class Head(Protocol):
@@ -116,6 +139,13 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
+    def get_first(self, object_key: str, length: int, *, timeout: float) -> Found:
+        """Ask for the beginning of an object: its outside, with the size of the whole, and its first *length* bytes.
+
+        Raises ``NotFound``. Cost: 1 GET; of an empty object 1 more.
+        """
+
+    @abc.abstractmethod
     def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
         """Return *length* bytes from *start* of exactly the version *etag*.
 
@@ -128,13 +158,36 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def put(
-        self, object_key: str, body: Bytes, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+        self, object_key: str, body: Body, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
     ) -> str:
         """Write an object in a single PUT, and return its ETag.
 
         Raises ``PreconditionFailed`` when *when* does not hold (a store may say so for a missing object under
         ``Matches`` too). Any retryable error means that the outcome is unknown. Cost: 1 PUT.
         """
+
+    @abc.abstractmethod
+    def create_upload(self, object_key: str, metadata: Mapping[str, str], *, timeout: float) -> str:
+        """Begin to write an object in parts, and return the upload's id. Nothing is seen of it. Cost: 1 POST."""
+
+    @abc.abstractmethod
+    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
+        """Send part *number*, from 1 to 10,000, and return its ETag; what had this number is replaced.
+
+        All parts but the last have at least 5 MiB. Cost: 1 PUT.
+        """
+
+    @abc.abstractmethod
+    def complete_upload(self, object_key: str, upload: str, etags: Sequence[str], *, timeout: float) -> None:
+        """Write the object over whatever is there, of the parts 1, 2, ... with these ETags.
+
+        Raises ``StoreRefused`` with the code ``NoSuchUpload`` for an upload that was completed or aborted. Any
+        retryable error means that the outcome is unknown. Cost: 1 POST.
+        """
+
+    @abc.abstractmethod
+    def abort_upload(self, object_key: str, upload: str, *, timeout: float) -> None:
+        """Drop the upload and its parts; one that is not there is no error. Cost: 1 DELETE."""
 
     @abc.abstractmethod
     def delete(self, object_key: str, *, timeout: float) -> None:

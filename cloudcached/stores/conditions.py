@@ -25,13 +25,12 @@ from collections.abc import Mapping
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
-from .._types import Bytes
 from ..config import Config
 from ..errors import ConditionsIgnored, NotFound, PreconditionFailed, StoreError, StoreRefused, StoreTimeout
 from ..forks import PerProcess
 from ..keys import Names
 from ..sessions import Sessions
-from .base import ABSENT, ALWAYS, Matches, Store, When
+from .base import ABSENT, ALWAYS, Body, Matches, Store, When
 from .failures import made
 from .translation import Untranslatable, translate
 
@@ -103,7 +102,7 @@ class _Guard:
         self._knowledge = PerProcess(self._find_knowledge)
 
     def put(
-        self, object_key: str, body: Bytes, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+        self, object_key: str, body: Body, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
     ) -> str:
         """Write an object and return its ETag.
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from .._types import Bytes
 from ..errors import StoreTimeout, StoreUnreachable
+from .base import Stream
 
 #: Bytes. Larger bodies are given time of their own beside the operation's timeout ...
 FREE_BYTES: Final = 1 << 20
@@ -86,6 +87,46 @@ class Upload(io.RawIOBase):
         buffer[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)
+
+
+class StreamedUpload(io.RawIOBase):
+    """A request body that is read from a stream, against a deadline."""
+
+    def __init__(self, body: Stream, deadline: Deadline) -> None:
+        super().__init__()
+        self._body = body
+        self._deadline = deadline
+        #: What reading it raised, which botocore takes for a failure of the connection.
+        self.error: Exception | None = None
+        body.seek(0)
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that it can be read again: botocore signs it before it sends it."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._body.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position."""
+        return self._body.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Give the next piece. Raises ``StoreTimeout`` after the deadline."""
+        self._deadline.left()
+        try:
+            return self._body.readinto(buffer)
+        except Exception as error:
+            self.error = error
+            raise
 
 
 class _Download:

@@ -26,6 +26,7 @@ _CODES: Final[Mapping[str, type[StoreError]]] = {
     "NoSuchBucket": BucketMissing,
     "NoSuchKey": NotFound,
     "NoSuchVersion": NotFound,
+    "NoSuchUpload": StoreRefused,  # a 404, but it says nothing about the object
     # mostly 400 or 403; in the answer to DeleteObjects a code comes without a status
     "AccessDenied": AccessDenied,
     "AuthorizationHeaderMalformed": AccessDenied,

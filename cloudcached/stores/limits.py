@@ -16,8 +16,15 @@ from .failures import made
 OBJECT_KEY_LIMIT_BYTES = 1024
 #: Names and values together.
 METADATA_LIMIT_BYTES = 2048
+#: S3's own: bytes of a single PUT, parts of an object, bytes of each but the last.
+PUT_LIMIT_BYTES = 5 << 30
+PARTS_LIMIT = 10_000
+PART_LEAST_BYTES = 5 << 20
 #: Of ``delete_many``, and rows of a page of ``list``.
 BATCH = 1000
+
+#: How servers refuse a range of an empty object.
+EMPTY_CODES = ("InvalidRange", "416")
 
 _NAME = re.compile(r"[a-z0-9-]+", re.ASCII)
 _VALUE = re.compile(r"[!-~]([ -~]*[!-~])?", re.ASCII)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import uuid
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from .._types import Bytes, Clock
 from ..errors import NotFound, NotModified, PreconditionFailed, StoreError, StoreRefused, StoreTimeout
 from ..forks import PerProcess
-from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, PlainHead, Store, When
+from .base import ABSENT, ALWAYS, Body, Found, Head, Listed, Matches, PlainHead, Store, Stream, When
 from .failures import made
-from .limits import BATCH, check_batch, check_metadata, check_object_key, check_range
+from .limits import BATCH, PART_LEAST_BYTES, PARTS_LIMIT, check_batch, check_metadata, check_object_key, check_range
 
 
 class _Object(NamedTuple):
@@ -23,6 +24,13 @@ class _Object(NamedTuple):
     modified: float
 
 
+class _Upload(NamedTuple):
+    object_key: str
+    metadata: Mapping[str, str]
+    #: By number.
+    parts: dict[int, bytes]
+
+
 class Objects:
     """What a bucket holds. A child process goes on with a copy of its own."""
 
@@ -30,6 +38,8 @@ class Objects:
         self.by_name: dict[str, _Object] = {}
         #: Their names in order.
         self.names: list[str] = []
+        #: What is being written in parts, by id.
+        self.uploads: dict[str, _Upload] = {}
         self._lock = PerProcess(threading.Lock)
         self._lock()  # now, so that no two threads make one each
 
@@ -72,6 +82,12 @@ class MemoryStore(Store):
             raise made(NotModified, "get", object_key, "it was not rewritten")
         return _FoundInMemory(self._head(found), found.body)
 
+    def get_first(self, object_key: str, length: int, *, timeout: float) -> Found:
+        """Ask for the beginning of an object. **Cost:** no request."""
+        check_range(object_key, 0, length)
+        found = self._find("get", object_key, timeout)
+        return _FoundInMemory(self._head(found), found.body[:length])
+
     def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
         """Return a part of exactly the version *etag*. **Cost:** no request."""
         check_range(object_key, start, length)
@@ -87,14 +103,59 @@ class MemoryStore(Store):
         return self._head(self._find("head", object_key, timeout))
 
     def put(
-        self, object_key: str, body: Bytes, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+        self, object_key: str, body: Body, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
     ) -> str:
         """Write an object and return its ETag. **Atomicity:** one lock around test and write."""
         self._check("put", object_key, timeout)
         check_metadata(object_key, metadata)
-        content = bytes(body)
-        etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        new = _Object(content, dict(metadata), etag, self._now())
+        content = bytes(body) if isinstance(body, (bytes, bytearray, memoryview)) else _whole(body)
+        new = _Object(content, dict(metadata), _md5(content), self._now())
+        return self._write(object_key, new, when)
+
+    def create_upload(self, object_key: str, metadata: Mapping[str, str], *, timeout: float) -> str:
+        """Begin to write an object in parts. **Cost:** no request."""
+        self._check("put", object_key, timeout)
+        check_metadata(object_key, metadata)
+        upload = uuid.uuid4().hex
+        with self._objects.lock:
+            self._objects.uploads[upload] = _Upload(object_key, dict(metadata), {})
+        return upload
+
+    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
+        """Send a part. **Cost:** no request."""
+        found = self._upload(object_key, upload, timeout)
+        if not 1 <= number <= PARTS_LIMIT:
+            raise made(
+                StoreRefused, "put", object_key, f"parts have numbers from 1 to {PARTS_LIMIT:,}", "InvalidArgument"
+            )
+        found.parts[number] = content = bytes(body)
+        return _md5(content)
+
+    def complete_upload(self, object_key: str, upload: str, etags: Sequence[str], *, timeout: float) -> None:
+        """Write the object of its parts. **Atomicity:** one lock around the write. **Cost:** no request."""
+        found = self._upload(object_key, upload, timeout)
+        parts = [found.parts.get(number, b"") for number in range(1, len(etags) + 1)]
+        if not parts or [_md5(part) for part in parts] != list(etags):
+            raise made(StoreRefused, "put", object_key, "a part is not the one that is named", "InvalidPart")
+        if min(map(len, parts[:-1]), default=PART_LEAST_BYTES) < PART_LEAST_BYTES:
+            raise made(StoreRefused, "put", object_key, "a part before the last is under 5 MiB", "EntityTooSmall")
+        etag = f"{_md5(bytes.fromhex(''.join(etags)))}-{len(etags)}"
+        self._write(object_key, _Object(b"".join(parts), found.metadata, etag, self._now()), ALWAYS)
+        self._objects.uploads.pop(upload, None)
+
+    def abort_upload(self, object_key: str, upload: str, *, timeout: float) -> None:
+        """Drop an upload and its parts. **Cost:** no request."""
+        self._check("delete", object_key, timeout)
+        self._objects.uploads.pop(upload, None)
+
+    def _upload(self, object_key: str, upload: str, timeout: float) -> _Upload:
+        self._check("put", object_key, timeout)
+        found = self._objects.uploads.get(upload)
+        if found is None or found.object_key != object_key:
+            raise made(StoreRefused, "put", object_key, "there is no such upload", "NoSuchUpload")
+        return found
+
+    def _write(self, object_key: str, new: _Object, when: When) -> str:
         objects = self._objects
         with objects.lock:
             old = objects.by_name.get(object_key)
@@ -105,7 +166,7 @@ class MemoryStore(Store):
             objects.by_name[object_key] = new
             if old is None:
                 insort(objects.names, object_key)
-        return etag
+        return new.etag
 
     def delete(self, object_key: str, *, timeout: float) -> None:
         """Remove an object. **Cost:** no request."""
@@ -154,6 +215,15 @@ class MemoryStore(Store):
     def _check(operation: str, object_key: str, timeout: float) -> None:
         _check_time(operation, object_key, timeout)
         check_object_key(operation, object_key)
+
+
+def _whole(body: Stream) -> bytes:
+    body.seek(0)
+    return body.read() or b""
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _check_time(operation: str, object_key: str, timeout: float) -> None:

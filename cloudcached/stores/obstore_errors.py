@@ -82,6 +82,12 @@ def is_unreadable(text: str) -> bool:
     return _UNREADABLE.match(text) is not None
 
 
+def is_out_of_range(text: str) -> bool:
+    """Tell whether the object has nothing where the range begins."""
+    answer = _ANSWER.search(text)
+    return answer is not None and answer[1] == "416"
+
+
 class Bare404(StoreError):
     """A 404 that does not say what is missing."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._types import Bytes
@@ -19,16 +19,18 @@ from ..errors import (
     StoreUnreachable,
 )
 from ..sessions import Sessions
-from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, PlainHead, Store, When
-from .deadlines import Deadline, Upload, allowance
+from .base import ABSENT, ALWAYS, Body, Found, Head, Listed, Matches, PlainHead, Store, When
+from .deadlines import Deadline, StreamedUpload, Upload, allowance
 from .failures import NO_ETAG, from_answer, is_bare_404, made
-from .limits import BATCH, check_batch, check_metadata, check_object_key, check_range
+from .limits import BATCH, EMPTY_CODES, check_batch, check_metadata, check_object_key, check_range
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 #: Bytes. Larger bodies are sent in pieces, or one that a slow line takes long for would meet the connect timeout.
 _PIECEWISE = 1 << 16
+#: What a server may take for each part beside the timeout, to make an object of them.
+_SECONDS_PER_PART = 0.02
 
 
 class _FoundByBoto3(Found):
@@ -70,6 +72,23 @@ class S3Store(Store):
             functools.partial(self._failure, "get", object_key, timeout),
         )
 
+    def get_first(self, object_key: str, length: int, *, timeout: float) -> Found:
+        """Ask for the beginning of an object. **Cost:** 1 GET; of an empty object 1 more."""
+        check_range(object_key, 0, length)
+        try:
+            answer = self._call("get", object_key, timeout, "get_object", Key=object_key, Range=f"bytes=0-{length - 1}")
+        except StoreRefused as error:
+            if error.code not in EMPTY_CODES:
+                raise
+            return self.get(object_key, timeout=timeout)
+        head = self._head("get", object_key, answer)
+        total = answer.get("ContentRange", "").rpartition("/")[2]
+        if not total.isdecimal():
+            answer["Body"].close()
+            raise made(StoreRefused, "get", object_key, "the store does not answer ranges")
+        fail = functools.partial(self._failure, "get", object_key, timeout)
+        return _FoundByBoto3(head._replace(size=int(total)), answer["Body"], fail)
+
     def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
         """Return a part of exactly the version *etag*. **Cost:** 1 GET."""
         check_range(object_key, start, length)
@@ -88,7 +107,7 @@ class S3Store(Store):
         return self._head("head", object_key, self._call("head", object_key, timeout, "head_object", Key=object_key))
 
     def put(
-        self, object_key: str, body: Bytes, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+        self, object_key: str, body: Body, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
     ) -> str:
         """Write an object and return its ETag. **Atomicity:** the store's. **Cost:** 1 PUT."""
         check_metadata(object_key, metadata)
@@ -99,8 +118,43 @@ class S3Store(Store):
             arguments["IfMatch"] = when.etag  # without quotes: Ceph 16 knows no other form
         self.sessions.connection()  # making the first one must not take from the time of sending
         deadline = Deadline(timeout + allowance(len(body)))
-        arguments["Body"] = bytes(body) if len(body) <= _PIECEWISE else Upload(body, deadline)
-        return _etag("put", object_key, self._call("put", object_key, timeout, "put_object", deadline, **arguments))
+        arguments["Body"] = sent = _sent(body, deadline)
+        try:
+            answer = self._call("put", object_key, timeout, "put_object", deadline, **arguments)
+        except StoreError as error:
+            if isinstance(sent, StreamedUpload) and sent.error is not None:
+                raise sent.error from error
+            raise
+        return _etag("put", object_key, answer)
+
+    def create_upload(self, object_key: str, metadata: Mapping[str, str], *, timeout: float) -> str:
+        """Begin to write an object in parts. **Cost:** 1 POST."""
+        check_metadata(object_key, metadata)
+        arguments: dict[str, Any] = {"Key": object_key, "Metadata": metadata, **self._sse}
+        return str(self._call("put", object_key, timeout, "create_multipart_upload", **arguments)["UploadId"])
+
+    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
+        """Send a part. **Cost:** 1 PUT."""
+        self.sessions.connection()
+        deadline = Deadline(timeout + allowance(len(body)))
+        arguments = {"Key": object_key, "UploadId": upload, "PartNumber": number, "Body": _sent(body, deadline)}
+        return _etag("put", object_key, self._call("put", object_key, timeout, "upload_part", deadline, **arguments))
+
+    def complete_upload(self, object_key: str, upload: str, etags: Sequence[str], *, timeout: float) -> None:
+        """Write the object of its parts. **Atomicity:** the store's. **Cost:** 1 POST."""
+        parts = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in enumerate(etags, 1)]
+        arguments = {"Key": object_key, "UploadId": upload, "MultipartUpload": {"Parts": parts}}
+        # Servers put it together before they answer, or while they send blanks. Ceph 16 then names no ETag.
+        deadline = Deadline(timeout + len(parts) * _SECONDS_PER_PART) if timeout > 0 else None
+        self._call("put", object_key, timeout, "complete_multipart_upload", deadline, **arguments)
+
+    def abort_upload(self, object_key: str, upload: str, *, timeout: float) -> None:
+        """Drop an upload and its parts. **Cost:** 1 DELETE."""
+        try:
+            self._call("delete", object_key, timeout, "abort_multipart_upload", Key=object_key, UploadId=upload)
+        except StoreRefused as error:
+            if error.code != "NoSuchUpload":
+                raise
 
     def delete(self, object_key: str, *, timeout: float) -> None:
         """Remove an object. **Cost:** 1 DELETE."""
@@ -195,7 +249,7 @@ class S3Store(Store):
             return made(BucketMissing, operation, object_key, f"there is no bucket {self._bucket}", "404")
         return from_answer(operation, object_key, status, code, error.get("Message", ""))
 
-    def _head(self, operation: str, object_key: str, answer: Mapping[str, Any]) -> Head:
+    def _head(self, operation: str, object_key: str, answer: Mapping[str, Any]) -> PlainHead:
         from email.utils import parsedate_to_datetime  # noqa: PLC0415 - comes with botocore
 
         etag = _etag(operation, object_key, answer)
@@ -208,6 +262,12 @@ class S3Store(Store):
             answer["LastModified"].timestamp(),
             parsedate_to_datetime(date).timestamp() if date else None,
         )
+
+
+def _sent(body: Body, deadline: Deadline) -> Any:
+    if not isinstance(body, (bytes, bytearray, memoryview)):
+        return StreamedUpload(body, deadline)
+    return bytes(body) if len(body) <= _PIECEWISE else Upload(body, deadline)
 
 
 def _etag(operation: str, object_key: str, answer: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from os import getpid
 from time import monotonic
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._types import Bytes
 from ..config import Config
-from ..errors import ConfigError, StoreError, StoreRefused, StoreTimeout, StoreUnreachable
+from ..errors import ConfigError, StoreRefused, StoreTimeout, StoreUnreachable
 from ..sessions import IMPORTING, connect_timeout
-from .base import ABSENT, ALWAYS, Found, Head, Listed, Matches, Store, When
+from .base import ABSENT, ALWAYS, Body, Found, Head, Matches, When
 from .deadlines import FREE_BYTES, allowance
 from .failures import NO_ETAG, made
+from .handed import HandedToBoto3
 from .limits import OBJECT_KEY_LIMIT_BYTES, check_metadata, check_range
-from .obstore_errors import Bare404, failure, is_for_boto3, is_unreadable, was_not_sent
+from .obstore_errors import Bare404, failure, is_for_boto3, is_out_of_range, is_unreadable, was_not_sent
 from .s3 import S3Store
 from .translation import Target, Untranslatable, translate
 
@@ -41,6 +42,9 @@ _HEADERS: Final = frozenset(
 )
 #: Modules that hinder once they are loaded and have done what they are for.
 _SUSPECTS: Final = frozenset(("gevent.monkey", "eventlet.patcher", "moto.core.models"))
+
+#: No range of a file is larger.
+_RANGE_BYTES: Final = 1 << 26
 
 _WORKERS: Final = "TOKIO_WORKER_THREADS"
 
@@ -112,7 +116,7 @@ class _Lanes:
         self._target = target
         self._timeout = config.timeout
         #: Seconds: more than reading any value takes; the deadlines of reading are kept in ``_FoundByObstore``.
-        self._longest = config.timeout + allowance(config.max_value_bytes + FREE_BYTES)
+        self._longest = config.timeout + allowance(max(config.max_value_bytes, _RANGE_BYTES) + FREE_BYTES)
         self._lock = threading.Lock()
         self._readers: dict[float, Native] = {}
         self._writers: dict[float, Native] = {}
@@ -178,14 +182,16 @@ class _HeadByObstore:
 
 
 class _FoundByObstore(Found):
-    __slots__ = ("end",)
+    __slots__ = ("end", "length")
     head: _HeadByObstore
     end: float
+    #: Bytes of the body that were asked for.
+    length: int
 
     def read(self) -> Bytes:
         head = self.head
         try:
-            return _read(head.result, head.size, head.object_key, self.end)
+            return _read(head.result, self.length, head.object_key, self.end)
         except BaseException as exc:
             error = failure(exc, "get", head.object_key)
             if error is exc:
@@ -206,7 +212,7 @@ def _head(result: GetResult, object_key: str, size: int) -> _HeadByObstore:
     return head
 
 
-class FastS3Store(Store):
+class FastS3Store(HandedToBoto3):
     """A bucket, by obstore where that is possible and by *inner* where it is not."""
 
     def __init__(self, config: Config, inner: S3Store) -> None:
@@ -226,12 +232,32 @@ class FastS3Store(Store):
             try:
                 options: GetOptions | None = None if unless is None else {"if_none_match": f'"{unless}"'}
                 result = lanes.get(lanes.for_reading(timeout), object_key, options=options)
-                found.head = _head(result, object_key, result.range[1])
+                found.length = size = result.range[1]
+                found.head = _head(result, object_key, size)
             except BaseException as exc:  # noqa: BLE001 - obstore's panics are no Exception
                 self._failed(exc, "get", object_key, timeout)
             else:
                 return found
         return self._inner.get(object_key, unless=unless, timeout=timeout)
+
+    def get_first(self, object_key: str, length: int, *, timeout: float) -> Found:
+        """Ask for the beginning of an object. **Cost:** 1 GET; of an empty object 1 more."""
+        check_range(object_key, 0, length)
+        lanes = self._lane(object_key, timeout)
+        if lanes is not None:
+            found = _FoundByObstore()
+            found.end = monotonic() + timeout
+            try:
+                result = lanes.get(lanes.for_reading(timeout), object_key, options={"range": (0, length)})
+                found.length = result.range[1]
+                found.head = _head(result, object_key, result.meta["size"])
+            except BaseException as exc:  # noqa: BLE001
+                if is_out_of_range(str(exc)):
+                    return self.get(object_key, timeout=timeout)
+                self._failed(exc, "get", object_key, timeout)
+            else:
+                return found
+        return self._inner.get_first(object_key, length, timeout=timeout)
 
     def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
         """Return a part of exactly the version *etag*. **Cost:** 1 GET."""
@@ -260,12 +286,13 @@ class FastS3Store(Store):
         return self._inner.head(object_key, timeout=timeout)
 
     def put(
-        self, object_key: str, body: Bytes, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+        self, object_key: str, body: Body, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
     ) -> str:
         """Write an object and return its ETag. **Atomicity:** the store's. **Cost:** 1 PUT."""
         check_metadata(object_key, metadata)
         lanes = self._lane(object_key, timeout)
-        if lanes is not None:
+        # obstore would read a stream into memory first.
+        if lanes is not None and isinstance(body, (bytes, bytearray, memoryview)):
             mode: PutMode = "overwrite"
             if when is ABSENT:
                 mode = "create"
@@ -278,23 +305,6 @@ class FastS3Store(Store):
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "put", object_key, timeout)
         return self._inner.put(object_key, body, metadata, when=when, timeout=timeout)
-
-    def delete(self, object_key: str, *, timeout: float) -> None:
-        """Remove an object. **Cost:** 1 DELETE."""
-        self._inner.delete(object_key, timeout=timeout)
-
-    def delete_many(self, object_keys: Iterable[str], *, timeout: float) -> dict[str, StoreError]:
-        """Remove up to 1,000 objects. **Cost:** 1 DeleteObjects."""
-        return self._inner.delete_many(object_keys, timeout=timeout)
-
-    def list(self, prefix: str, *, after: str = "", timeout: float) -> tuple[list[Listed], bool]:
-        """Return one page of the objects under *prefix*. **Cost:** 1 LIST."""
-        return self._inner.list(prefix, after=after, timeout=timeout)
-
-    @property
-    def dated(self) -> Store:
-        """The boto3 store: obstore does not show the ``Date`` of an answer."""
-        return self._inner
 
     def close(self) -> None:
         """Give connections back."""

@@ -1,0 +1,230 @@
+"""Bodies too large for memory: content in pieces becomes the body of an entry, and a body content again.
+
+The bytes are those of any entry (see ``entry``): the key where the name is a hash, the content, the seal. With an
+``encryption_key`` the content is encrypted in chunks, since a single AES-GCM message could only be verified whole.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ._types import Bytes
+from .encryption import CHUNK_BYTES, TAG_BYTES, ChunkCipher
+from .errors import EntryRefused, ValueRejected
+from .signing import SEAL_BYTES, Signer, same
+
+
+class Source(Protocol):
+    """What content is read from: a binary file, or something like one."""
+
+    def read(self, size: int, /) -> Any:
+        """Return up to so many bytes, none at the end."""
+
+
+class Sealing:
+    """Makes the body of one entry from its content, piece by piece."""
+
+    def __init__(self, signer: Signer, nonce: str, before: bytes, cipher: ChunkCipher | None) -> None:
+        self._signer = signer
+        self._nonce = nonce
+        self._before = before
+        self._cipher = cipher
+        self.begin()
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether content goes into the body as it is."""
+        return self._cipher is None
+
+    def size(self, content: int) -> int:
+        """Return the bytes of a body with so many bytes of content."""
+        tags = 0 if self._cipher is None else TAG_BYTES * max(1, -(-content // CHUNK_BYTES))
+        return len(self._before) + content + tags + SEAL_BYTES
+
+    def begin(self) -> bytes:
+        """Begin, or begin anew, and return what stands before the content."""
+        self._digest = self._signer.sealing(self._nonce)
+        self._digest.update(self._before)
+        self._rest = bytearray()
+        self._chunks = 0
+        return self._before
+
+    def feed(self, content: Bytes) -> Bytes:
+        """Return what the body gets for the next piece of content."""
+        data = content if self._cipher is None else self._encrypted(content)
+        self._digest.update(data)
+        return data
+
+    def finish(self) -> bytes:
+        """Return the end of the body."""
+        data = b"" if self._cipher is None else self._cipher.encrypt(self._chunks, bytes(self._rest), last=True)
+        self._digest.update(data)
+        return data + self._digest.digest()
+
+    def _encrypted(self, content: Bytes) -> bytes:
+        assert self._cipher is not None  # noqa: S101 - for the type checker
+        self._rest += content
+        chunks = []
+        while len(self._rest) > CHUNK_BYTES:  # what may be the last one stays
+            chunks.append(self._cipher.encrypt(self._chunks, bytes(self._rest[:CHUNK_BYTES]), last=False))
+            self._chunks += 1
+            del self._rest[:CHUNK_BYTES]
+        return b"".join(chunks)
+
+
+class SealedStream(io.RawIOBase):
+    """The body of an entry, sealed while it is read from a source.
+
+    size: bytes of content, ``None`` for unknown. Where the source can be read again from *start*, so can this.
+    """
+
+    def __init__(self, source: Source, sealing: Sealing, *, size: int | None, start: int | None = None) -> None:
+        super().__init__()
+        self._source = source
+        self._sealing = sealing
+        self._start = start
+        self._content = size
+        #: Bytes of content that were read since the beginning.
+        self.taken = 0
+        self._pending = memoryview(sealing.begin())
+        self._ended = False
+        self._at = 0
+
+    def __len__(self) -> int:
+        if self._content is None:
+            raise TypeError("the size of this source is not known")
+        return self._sealing.size(self._content)
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell whether it can be read again."""
+        return self._start is not None
+
+    def tell(self) -> int:
+        """Return the position in the body."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go back to the beginning, or say where the end is: all that a sender needs."""
+        if whence == io.SEEK_END:
+            self._at = len(self)
+        elif (offset, whence) == (0, io.SEEK_SET) and self._start is not None:
+            self._source.seek(self._start)  # type: ignore[attr-defined]
+            self._pending = memoryview(self._sealing.begin())
+            self._ended, self._at, self.taken = False, 0, 0
+        elif offset != self._at or whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("a sealed stream goes back to its beginning only")
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Give the next piece."""
+        view = memoryview(buffer).cast("B")
+        while not self._pending and not self._ended:
+            if self._sealing.is_plain:
+                count = self._take(view)
+                self._sealing.feed(view[:count])
+                if count:
+                    self._at += count
+                    return count
+            else:
+                piece = bytearray(CHUNK_BYTES)
+                count = self._take(memoryview(piece))
+                self._pending = memoryview(self._sealing.feed(memoryview(piece)[:count]))
+            if not count:
+                self._end()
+        ready = self._pending[: len(view)]
+        view[: len(ready)] = ready
+        self._pending = self._pending[len(ready) :]
+        self._at += len(ready)
+        return len(ready)
+
+    def _end(self) -> None:
+        if self._content is not None and self.taken != self._content:
+            raise ValueRejected(
+                f"the file ended after {self.taken:,} of {self._content:,} bytes: did it change meanwhile?"
+            )
+        self._pending = memoryview(self._sealing.finish())
+        self._ended = True
+
+    def _take(self, view: memoryview) -> int:
+        if self._content is not None:
+            view = view[: self._content - self.taken]  # of a file that grows, what was there
+        count = read_into(self._source, view) if view else 0
+        self.taken += count
+        return count
+
+
+def read_into(source: Source, view: memoryview) -> int:
+    """Read once from a source; return how many bytes came. Raises ``ValueRejected`` for what is no binary file."""
+    readinto = getattr(source, "readinto", None)
+    if readinto is not None:
+        count = readinto(view)
+        if isinstance(count, int):
+            return count
+        data: Any = count
+    else:
+        data = source.read(len(view))
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            view[: len(data)] = data
+            return len(data)
+    raise ValueRejected(f"the source gives {type(data).__name__}, not bytes: open it in binary, blocking mode")
+
+
+class Unsealing:
+    """Makes content of the body of one entry, piece by piece. Nothing of it may be believed before ``finish``."""
+
+    def __init__(self, signer: Signer, nonce: str, before: bytes, cipher: ChunkCipher | None, size: int) -> None:
+        self._digest = signer.sealing(nonce)
+        self._before = before
+        self._cipher = cipher
+        self._left = payload = size - SEAL_BYTES
+        chunks = 0 if cipher is None else -(-(payload - len(before)) // (CHUNK_BYTES + TAG_BYTES))
+        #: Bytes of content.
+        self.content = max(0, payload - len(before) - TAG_BYTES * chunks)
+        self._rest = bytearray()
+        self._seal = b""
+        self._chunks = 0
+
+    def feed(self, body: Bytes, take: Callable[[Bytes], object]) -> None:
+        """Give the content of the next piece of the body to *take*. Raises ``EntryRefused``."""
+        view = memoryview(body)
+        payload, seal = view[: self._left], view[self._left :]
+        self._left -= len(payload)
+        self._digest.update(payload)
+        self._seal += bytes(seal)
+        if self._before:
+            payload = self._without_key(payload)
+        if self._cipher is None:
+            if payload:
+                take(payload)
+            return
+        self._rest += payload
+        while len(self._rest) > CHUNK_BYTES + TAG_BYTES:
+            self._decrypt(bytes(self._rest[: CHUNK_BYTES + TAG_BYTES]), take, last=False)
+            del self._rest[: CHUNK_BYTES + TAG_BYTES]
+
+    def finish(self, take: Callable[[Bytes], object]) -> None:
+        """Give the last content to *take*. Raises ``EntryRefused`` unless the seal holds."""
+        if self._left or not same(self._digest.digest(), self._seal):
+            raise EntryRefused("seal", "the body was changed")
+        if self._before:
+            raise EntryRefused("key", "the entry belongs to another key")
+        if self._cipher is not None:
+            self._decrypt(bytes(self._rest), take, last=True)
+
+    def _without_key(self, payload: memoryview) -> memoryview:
+        count = min(len(payload), len(self._before))
+        if payload[:count] != self._before[:count]:
+            raise EntryRefused("key", "the entry belongs to another key")
+        self._before = self._before[count:]
+        return payload[count:]
+
+    def _decrypt(self, chunk: bytes, take: Callable[[Bytes], object], *, last: bool) -> None:
+        assert self._cipher is not None  # noqa: S101 - for the type checker
+        take(self._cipher.decrypt(self._chunks, chunk, last=last))
+        self._chunks += 1
