@@ -96,6 +96,7 @@ class Breaker:
                 " it answers",
                 error,
                 REST_SECONDS,
+                extra={"event": "outage", "error": type(error).__name__},
             )
         raise CircuitOpen(f"the store cannot be reached: {error}") from error
 
@@ -104,4 +105,4 @@ class Breaker:
             closes = state.resting_until is not None
             state.failures, state.resting_until = 0, None
         if closes:
-            log.warning("the store answers again")
+            log.warning("the store answers again", extra={"event": "recovery"})

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ._types import MISSING
 from .engine import Engine
 from .errors import CloudCachedError, KeyRejected, PartialFailure, StoreError
+from .hooks import Counters
 from .pool import fan_out
 from .stores.base import Listed
 
@@ -29,7 +30,7 @@ class Bulk:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+    def get_many(self, keys: Iterable[str], counters: Counters) -> dict[str, Any]:
         """Return the live values of *keys*."""
         engine = self._engine
         wanted = dict.fromkeys(key if isinstance(key, str) else engine.place(key).key for key in keys)
@@ -37,7 +38,14 @@ class Bulk:
         places = [engine.place(key) for key in wanted if key not in known]
         answers = ((place.key, answer) for place, answer in fan_out(_caught(engine.fetch), places))
         found = ((key, value) for key, value in chain(known.items(), answers) if value is not MISSING)
-        return _told("get_many", found)
+        counters.counts["looked"] += len(wanted)
+        try:
+            values = _told("get_many", found)
+        except PartialFailure as failure:
+            counters.counts["misses"] += len(wanted) - len(failure.results)
+            raise
+        counters.counts["misses"] += len(wanted) - len(values)
+        return values
 
     def put_many(self, mapping: Mapping[str, Any], put: Callable[[str, Any], bool]) -> dict[str, bool]:
         """Store each pair by *put*, and return its answers.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +19,7 @@ from .errors import ConfigError, KeyMissing, NotACounter, StoreError
 from .expiry import at_ms, deadline_of, is_expired, seconds_left
 from .files import FileVerbs
 from .forks import PerProcess
-from .hooks import Counters
+from .hooks import Counters, Latency
 from .locks import Lock
 from .near import open_engine
 from .seen import UNKNOWN, Outside, Seen, Token
@@ -49,6 +49,8 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs):
         self._config = config = Config.parse(url, options)
         clock = clock or SystemClock()
         self._counters = Counters()
+        self._gets = self._counters.calls["get"]
+        self._now = clock.monotonic
         self._silencer = Silencer(config, clock, self._counters)
         self._engine = open_engine(config, open_store(config, clock), clock, self._counters)
         self._bulk = Bulk(self._engine)
@@ -84,19 +86,32 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs):
 
         **Atomicity:** one consistent entry, never a torn or unverified one. **Cost:** 1 GET.
         """
+        began = self._now()
         try:
             value = self._engine.read(key)
         except StoreError as error:  # as the decorator of the other verbs does, which this one is too hot for
+            self._gets.add(self._now() - began)
             self._silencer.take("get", error)
             return default
-        return default if value is MISSING else value
+        took, gets = self._now() - began, self._gets
+        gets.seconds += took
+        gets.buckets[int(took * 1e6).bit_length()] += 1
+        if value is MISSING:
+            self._counters.counts["misses"] += 1
+            return default
+        return value
 
     async def aget(self, key: str, default: Any = None) -> Any:
         """Await ``get`` on the shared pool; what the near tier has ready is returned at once."""
+        began = self._now()
         value = self._engine.at_once(key)
         if value is UNKNOWN:
             return await super().aget(key, default)
-        return default if value is MISSING else value
+        self._gets.add(self._now() - began)
+        if value is MISSING:
+            self._counters.counts["misses"] += 1
+            return default
+        return value
 
     @verb(False, writes=True)
     def put(self, key: str, value: Any, time_to_expire: TimeToExpire = 3600, replace: bool = False) -> bool:
@@ -258,7 +273,7 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs):
 
         **Atomicity:** each entry for itself. **Cost:** 1 GET a key, in parallel.
         """
-        return self._bulk.get_many(keys)
+        return self._bulk.get_many(keys, self._counters)
 
     @verb(dict, writes=True, partial=lambda failure: failure.results)
     def put_many(
@@ -270,7 +285,7 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs):
 
         **Atomicity:** each entry for itself. **Cost:** as ``put`` for each key, in parallel.
         """
-        return self._bulk.put_many(mapping, lambda key, value: self.put(key, value, time_to_expire, replace))
+        return self._bulk.put_many(mapping, lambda key, value: Client.put(self, key, value, time_to_expire, replace))
 
     @verb(False, writes=True)
     def delete_many(self, keys: Iterable[str]) -> bool:
@@ -357,8 +372,27 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs):
         return Lock(self._engine, name, timeout=timeout, blocking=blocking, blocking_timeout=blocking_timeout)
 
     def stats(self) -> dict[str, int]:
-        """Return counts since the process began: retries, lost races, refused entries by reason, the near tier's."""
+        """Return counts since the process began, or was forked.
+
+        ``hits`` and ``misses`` of what was read, ``calls.VERB`` and ``errors.VERB``, ``requests.KIND``, ``bytes.read``
+        and ``bytes.written`` (of bodies), retries, lost races, refused entries by reason, the near tier's.
+        """
         return self._counters.snapshot()
+
+    def latencies(self) -> dict[str, Latency]:
+        """Return how long things took since the process began, as histograms.
+
+        By verb (``get``, ``put``, ...) what callers waited for; by ``store.KIND`` what requests took.
+        """
+        return self._counters.latencies()
+
+    def listen(self, listener: Callable[[str, int], None]) -> None:
+        """Have *listener* called for each event: ``refused.signature``, ``outages``, ``retries``, ``computed``, ...
+
+        It is told the name under which ``stats`` counts, and how many; in the thread where it happens, so it should
+        take no time, and raise nothing. Hits, calls and requests are no events.
+        """
+        self._counters.listen(listener)
 
     def close(self) -> None:
         """Give connections back; the client may be used again afterwards."""

@@ -36,6 +36,7 @@ from .hooks import Counters
 from .keys import Names
 from .multipart import LARGE_BYTES, PART_BYTES, cut, upload
 from .retry import Budget, LongBudget
+from .sealed import SealedStream
 from .seen import NOTHING, UNKNOWN, Outside, Seen
 from .stores.base import ABSENT, Found, Matches, Store, When
 from .stores.deadlines import allowance
@@ -49,10 +50,17 @@ _MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _QUEUES = 64
 #: Keys whose places are remembered: working one out costs a twentieth of a ``get``, and few keys are most of the traffic.
 _PLACES = 1024
+#: What the bytes of a request are among its arguments.
+_BODIES = (bytes, bytearray, memoryview, SealedStream)
 
 
-def _send(request: Callable[..., R], *arguments: Any, **options: Any) -> R:
-    return request(*arguments, **options)
+#: Under which kind the requests of these are counted; all others under their own names.
+_KINDS = dict.fromkeys(("_look_once", "_inner_key_once", "_begin"), "get")
+
+
+def _kind(request: Any) -> str:
+    name = str(getattr(request, "func", request).__name__)  # a partial has no name of its own
+    return _KINDS.get(name, name)
 
 
 class Engine:
@@ -67,11 +75,13 @@ class Engine:
         #: ``refuse`` or ``drop`` where nothing may be written, "" elsewhere.
         self.read_only = config.read_only
         self._timeout = config.timeout
-        self._counters = counters
+        self.counters = counters
+        self._now = clock.monotonic
+        self._gets = counters.requests["get"]
         breaker = Breaker(clock, counters, config.timeout / 2) if config.fail_silently else None
         #: Sends one request, unless the circuit breaker says to let the store rest.
-        self.send: Callable[..., Any] = _send if breaker is None else breaker.call
-        #: As ``_send`` of ``_value_once``: one call less on the way of every ``get``.
+        self.send: Callable[..., Any] = self._sent if breaker is None else partial(breaker.call, self._sent)
+        #: As ``send`` of ``_value_once``: one call less on the way of every ``get``.
         self._ask = self._value_once if breaker is None else partial(breaker.call, self._value_once)
         self._etags_are_md5 = True
         self._queues = PerProcess(lambda: tuple(threading.Lock() for _ in range(_QUEUES)))
@@ -96,6 +106,17 @@ class Engine:
         object_key, hashed = self.names.object_key(key)
         return Place(key, object_key, hashed)
 
+    def _sent(self, request: Callable[..., R], *arguments: Any, **options: Any) -> R:
+        """Send one request, and count how long it took and what it moved."""
+        counts, began = self.counters.counts, self._now()
+        counts["bytes.written"] += sum(len(argument) for argument in arguments if isinstance(argument, _BODIES))
+        try:
+            answer = request(*arguments, **options)
+        finally:
+            self.counters.requests[_kind(request)].add(self._now() - began)
+        counts["bytes.read"] += len(answer) if isinstance(answer, bytes) else 0
+        return answer
+
     def call(self, budget: Budget, request: Callable[..., R], *arguments: Any) -> R:
         """Send *request* and repeat it while that may help and the budget lasts; for requests that may be repeated."""
         while True:
@@ -105,7 +126,7 @@ class Engine:
                 if not error.retryable:
                     raise
                 budget.spend(error)
-                self._counters.add("retries")
+                self.counters.add("retries")
             else:
                 return answer
 
@@ -117,7 +138,7 @@ class Engine:
 
     def fetch(self, place: Place) -> Any:
         """Return what ``read`` does, and ask the store. Cost: 1 GET."""
-        budget = self.budget()
+        began = self._now()
         try:
             return self._ask(place, timeout=self._timeout)
         except NotFound:
@@ -125,8 +146,9 @@ class Engine:
         except StoreError as error:
             if not error.retryable:
                 raise
+            budget = Budget(self.clock, self._timeout, began)
             budget.spend(error)
-            self._counters.add("retries")
+            self.counters.add("retries")
         return self.look(place, budget).value
 
     def peek(self, place: Place) -> Seen:
@@ -167,7 +189,13 @@ class Engine:
 
     def _value_once(self, place: Place, *, timeout: float) -> Any:
         # Leaves alone what only the other verbs need of the headers: working it out takes time.
-        return self._verified(place, self.store.get(place.object_key, timeout=timeout))[2]
+        began = self._now()
+        try:
+            return self._verified(place, self.store.get(place.object_key, timeout=timeout))[2]
+        finally:
+            took, gets = self._now() - began, self._gets
+            gets.seconds += took
+            gets.buckets[int(took * 1e6).bit_length()] += 1
 
     def _verified(self, place: Place, found: Found) -> tuple[Meta | None, Bytes, Any]:
         """Return an entry's metadata, ``None`` for a refused one, and its data and value if it is live."""
@@ -178,6 +206,7 @@ class Engine:
                 found.close()
                 return meta, b"", MISSING
             self.codec.check_size(head.size)
+            self.counters.counts["bytes.read"] += head.size
             data = self.codec.open(place, meta, found.read())
             return meta, data, self.codec.decode(meta, data)
         except EntryRefused as refusal:
@@ -224,8 +253,9 @@ class Engine:
 
     def refuse(self, object_key: str, refusal: EntryRefused) -> None:
         """Log and count an object that is no entry."""
-        self._counters.add(f"refused.{refusal.reason}")
-        log.warning("refused the entry in %s: %s; it counts as a miss", object_key, refusal)
+        self.counters.add(f"refused.{refusal.reason}")
+        fields = {"event": "refused", "object_key": object_key, "reason": refusal.reason}
+        log.warning("refused the entry in %s: %s; it counts as a miss", object_key, refusal, extra=fields)
 
     # Writing
 
@@ -314,7 +344,7 @@ class Engine:
                 if not error.retryable:
                     raise
                 failure = error
-                self._counters.add("retries")
+                self.counters.add("retries")
             else:
                 self._compare(place, packed, etag, budget)
                 return True, Seen(etag, meta._replace(recent=base.chain, nonce=packed.nonce))
@@ -340,7 +370,7 @@ class Engine:
                 return True
             if now.meta.follows(None if base.meta is None else base.meta.nonce):
                 return False
-        self._counters.add("outcome_unknown")
+        self.counters.add("outcome_unknown")
         raise OutcomeUnknown(
             f"the answer to a write of {place.object_key} was lost, and what is there now does not tell whether it was"
             " done; read the key before you try again"
@@ -369,7 +399,7 @@ class Engine:
 
     def lost(self, place: Place) -> StoreBusy:
         """Return the error of an operation that lost every race until its time was over."""
-        self._counters.add("cas_retries")
+        self.counters.add("cas_retries")
         return StoreBusy("lost to other writers until the time was over", operation="put", object_key=place.object_key)
 
     @contextmanager

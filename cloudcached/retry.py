@@ -22,10 +22,10 @@ class Budget:
 
     __slots__ = ("_clock", "_end", "_now", "tries")
 
-    def __init__(self, clock: Clock, seconds: float) -> None:
+    def __init__(self, clock: Clock, seconds: float, began: float | None = None) -> None:
         self._clock = clock
         self._now = clock.monotonic
-        self._end = self._now() + seconds
+        self._end = (self._now() if began is None else began) + seconds
         #: How many failures there were.
         self.tries = 0
 

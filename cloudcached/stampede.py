@@ -132,10 +132,20 @@ class Fills:
 
     def computed(self, call: Call) -> Steps[Any]:
         """Return the live value, or compute and store it, and return what is stored."""
+        now = self._engine.clock.monotonic
+        began = now()
+        try:
+            return (yield from self._computed(call))
+        finally:
+            self._counters.calls[_VERB].add(now() - began)
+
+    def _computed(self, call: Call) -> Steps[Any]:
         flights, key = self._flights(), call.place.object_key
         landings = flights.landings(key)
         seen = yield Request(self._peek, call.place)
+        self._counters.counts["looked"] += 1
         if not seen.live:
+            self._counters.counts["misses"] += 1
             return (yield from self._missed(call, seen, landings))
         if not self._is_due(seen.meta, call.policy):
             return seen.value
@@ -234,7 +244,10 @@ class Fills:
 
     def _not_refreshed(self, call: Call, error: Exception) -> None:
         self._counters.add("refresh_failed")
-        log.warning("%r was not refreshed and is served as it is: %r", call.place.key, error, exc_info=error)
+        fields = {"event": "refresh_failed", "key": call.place.key, "error": type(error).__name__}
+        log.warning(
+            "%r was not refreshed and is served as it is: %r", call.place.key, error, exc_info=error, extra=fields
+        )
 
     # Computing
 

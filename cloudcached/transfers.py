@@ -272,7 +272,9 @@ class Files:
                 return found.head, meta, None
             if wanted and meta.type != wanted:
                 raise ValueRejected(f"{place.key!r} holds a {meta.type}, not {wanted}: get() returns it")
-            return found.head, meta, found.read()
+            first = found.read()
+            engine.counters.counts["bytes.read"] += len(first)
+            return found.head, meta, first
 
     def _ranges(self, object_key: str, head: Head) -> Iterator[Bytes]:
         """Yield what follows the first range, in order, of exactly this version."""

@@ -51,6 +51,8 @@ class Silencer:
         self._read_only = config.read_only
         self._clock = clock
         self._counters = counters
+        self.calls = counters.calls
+        self.now = clock.monotonic
         self._said: dict[type, float] = {}
 
     def refuses_write(self, verb: str) -> bool:
@@ -67,6 +69,7 @@ class Silencer:
 
         What only the caller can mend, such as a value that cannot be stored among many, is always raised.
         """
+        self._counters.add(f"errors.{verb}")
         causes = list(error.failures.values()) if isinstance(error, PartialFailure) else [error]
         if not self._silent or not all(isinstance(cause, (StoreError, OutcomeUnknown)) for cause in causes):
             raise error
@@ -78,7 +81,8 @@ class Silencer:
         if now - self._said.get(type(error), float("-inf")) >= LOG_INTERVAL:
             self._said[type(error)] = now
             level = logging.ERROR if isinstance(error, _LOUD) else logging.WARNING
-            log.log(level, "%s failed and counts as a miss: %s: %s", verb, type(error).__name__, error)
+            fields = {"event": "silenced", "verb": verb, "error": type(error).__name__}
+            log.log(level, "%s failed and counts as a miss: %s: %s", verb, fields["error"], error, extra=fields)
 
 
 class Silenced(Protocol):
@@ -103,15 +107,19 @@ def verb(
         def call(self: Silenced, *arguments: Any, **options: Any) -> Any:
             if writes and self._silencer.refuses_write(name):
                 return _answer(answer, name)
+            silencer = self._silencer
+            began = silencer.now()
             try:
                 return function(self, *arguments, **options)
             except (StoreError, OutcomeUnknown, PartialFailure) as error:
                 if answer is NO_COUNTER and isinstance(error, OutcomeUnknown):
                     raise  # it may have counted: nobody must start it again
-                self._silencer.take(name, error)
+                silencer.take(name, error)
                 if partial is not None and isinstance(error, PartialFailure):
                     return partial(error)
                 return _answer(answer, name)
+            finally:
+                silencer.calls[name].add(silencer.now() - began)
 
         return cast("F", call)
 

@@ -192,7 +192,7 @@ class TestLongKeys:
         bench.rival.put("k", 1)
         self.forge(bench, inner, self.LONG)
         assert list(bench.client.keys()) == ["k"]
-        assert bench.client.stats() == {"refused.key": 1}
+        assert bench.client.stats()["refused.key"] == 1
         assert bench.client.clear("k") == 1
         assert bench.client.get(self.LONG) is None
         assert bench.client.put(self.LONG, "mine") is True

@@ -75,7 +75,7 @@ def test_an_entry_that_cannot_be_decrypted_is_a_counted_miss(any_url: str, key: 
     client(any_url).put("key", 1)
     other = client(any_url, encryption_key=key)
     assert other.get("key", MISSING) is MISSING
-    assert other.stats() == {"refused.encryption": 1}
+    assert refusals(other) == {"refused.encryption": 1}
     assert other.put("key", 2), "a refused entry does not block its key"
     assert other.get("key") == 2
 
@@ -98,7 +98,7 @@ def test_unsigned_but_encrypted_data_that_was_changed_is_refused(any_url: str) -
     body[-32:] = codec._signer.seal(meta.nonce, memoryview(body)[:-32])
     cache._engine.store.put(place.object_key, bytes(body), metadata, timeout=5)
     assert cache.get("key", MISSING) is MISSING
-    assert cache.stats() == {"refused.encryption": 1}
+    assert refusals(cache) == {"refused.encryption": 1}
 
 
 def test_without_the_extra_the_option_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,3 +159,8 @@ def test_server_side_encryption_is_asked_for(headers: list[dict[str, str]], tran
 def test_bad_settings_are_refused(sse: object) -> None:
     with pytest.raises(ConfigError, match="sse"):
         Client("s3://bucket", sse=sse)
+
+
+def refusals(client: Client) -> dict[str, int]:
+    """Return the counts of what was refused."""
+    return {name: count for name, count in client.stats().items() if name.startswith("refused.")}

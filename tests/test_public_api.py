@@ -20,7 +20,7 @@ from cloudcached import Client, errors
 
 PACKAGES = ("cloudcached", "cloudcached_django", "cloudcached_flask")
 #: Of ``Client``, what asks the store nothing.
-FREE = {"close", "encode", "lock", "memoize", "shared", "stats", "url"}
+FREE = {"close", "encode", "latencies", "listen", "lock", "memoize", "shared", "stats", "url"}
 
 
 @pytest.fixture(params=PACKAGES)

@@ -38,7 +38,7 @@ class NearDiskEngine(NearEngine):
         kept = self._disk.load(place.object_key)
         old = self._opened(place, kept)
         if kept is not None and old is not None and old.live and self._is_fresh(kept):
-            self._counters.add("near.disk_hits")
+            self.counters.add("near.disk_hits")
             return old, kept.monotonic
         etag = held.etag if held is not None else None
         asked, wall = self._monotonic(), self._time()
@@ -68,7 +68,7 @@ class NearDiskEngine(NearEngine):
             data = self.codec.open(place, meta, kept.body)
             return Seen(kept.etag, meta, data, self.codec.decode(meta, data))
         except EntryRefused as refusal:
-            self._counters.add("near.disk_refused")
+            self.counters.add("near.disk_refused")
             log.warning(
                 "refused the copy of %s on this machine's disk: %s; the store is asked", place.object_key, refusal
             )
