@@ -1,0 +1,43 @@
+"""What a client counts, for monitoring systems: ``metrics.prometheus`` and ``metrics.opentelemetry``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from ..cost import PRICES, ObjectStore
+
+#: What S3 bills as a read; all other requests but deletions, which are free, as a write.
+_READS: Final = frozenset(("get", "get_first", "get_range", "head"))
+_FREE: Final = frozenset(("delete", "delete_many", "abort_upload"))
+#: What ``stats`` counts that is no event.
+_GROUPS: Final = ("calls.", "errors.", "requests.", "bytes.", "near.")
+_PLAIN: Final = frozenset(("hits", "misses"))
+
+
+def group(stats: Mapping[str, int], prefix: str) -> dict[str, int]:
+    """Return the counts of *stats* whose names begin with *prefix*, such as ``calls.``, by what follows it."""
+    return {name.removeprefix(prefix): count for name, count in stats.items() if name.startswith(prefix)}
+
+
+def events(stats: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """Yield what happened beside calls and requests: refused entries, outages, retries, computations, ..."""
+    for name, count in stats.items():
+        if name not in _PLAIN and not name.startswith(_GROUPS):
+            yield name, count
+
+
+def hit_rate(stats: Mapping[str, int]) -> float | None:
+    """Return the part of what was looked for that was found, ``None`` where nothing was."""
+    looked = stats.get("hits", 0) + stats.get("misses", 0)
+    return stats.get("hits", 0) / looked if looked else None
+
+
+def dollars(stats: Mapping[str, int]) -> float:
+    """Return what the requests of *stats* cost on S3 Standard, by the prices of ``cloudcached.cost``."""
+    prices = next(service for service in PRICES if isinstance(service, ObjectStore))
+    total = 0.0
+    for kind, count in group(stats, "requests.").items():
+        if kind not in _FREE:
+            total += count / 1000 * (prices.get_1000 if kind in _READS else prices.put_1000)
+    return total

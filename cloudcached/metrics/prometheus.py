@@ -1,0 +1,90 @@
+"""A collector for ``prometheus_client`` (extra ``prometheus``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from ..client import Client
+from ..hooks import Latency
+from . import dollars, events, group
+
+
+class CacheCollector(Collector):
+    """Shows what a client counts, each time that Prometheus asks; costs nothing between.
+
+    client: ``caches["default"].client`` in Django, ``cache.cache.client`` in Flask. cache: the label ``cache`` of all
+    series. Register it once per process: ``REGISTRY.register(CacheCollector(client))``. The figures are this process's:
+    under several workers, each is scraped for itself (``prometheus_client``'s multiprocess mode takes no collectors).
+    """
+
+    def __init__(self, client: Client, *, cache: str = "default") -> None:
+        self._client = client
+        self._cache = cache
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: which series there are shows in use."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all series."""
+        stats = self._client.stats()
+        yield self._counts("lookups", "Keys that were looked for.", "result", _lookups(stats))
+        yield self._counts("calls", "Calls by verb.", "verb", group(stats, "calls."))
+        yield self._counts(
+            "errors", "Calls that failed because of the store, by verb.", "verb", group(stats, "errors.")
+        )
+        yield self._counts("requests", "Requests to the store.", "kind", group(stats, "requests."))
+        yield self._counts("bytes", "Bytes of bodies that were moved.", "direction", group(stats, "bytes."))
+        yield self._counts("events", "Refused entries, retries, outages, computations.", "event", dict(events(stats)))
+        yield self._counts("near", "What the near tier counts.", "what", _counted_near(stats))
+        yield self._near(stats)
+        cost = CounterMetricFamily(
+            "cloudcached_cost_dollars", "What the requests cost on S3 Standard.", labels=["cache"]
+        )
+        cost.add_metric([self._cache], dollars(stats))
+        yield cost
+        calls = HistogramMetricFamily("cloudcached_call_seconds", "What callers waited for.", labels=["cache", "verb"])
+        requests = HistogramMetricFamily("cloudcached_request_seconds", "What requests took.", labels=["cache", "kind"])
+        for name, latency in self._client.latencies().items():
+            kind = name.removeprefix("store.")
+            family = calls if kind == name else requests
+            family.add_metric([self._cache, kind], _buckets(latency), latency.seconds)
+        yield from (calls, requests)
+
+    def _counts(self, name: str, text: str, label: str, counts: dict[str, int]) -> Metric:
+        family = CounterMetricFamily(f"cloudcached_{name}", text, labels=["cache", label])
+        for what, count in counts.items():
+            family.add_metric([self._cache, what], count)
+        return family
+
+    def _near(self, stats: dict[str, int]) -> Metric:
+        family = GaugeMetricFamily("cloudcached_near_held", "What the near tier holds.", labels=["cache", "what"])
+        for what in _HELD:
+            if f"near.{what}" in stats:
+                family.add_metric([self._cache, what], stats[f"near.{what}"])
+        return family
+
+
+#: What the near tier holds now, beside what it counts.
+_HELD = ("entries", "bytes")
+
+
+def _lookups(stats: dict[str, int]) -> dict[str, int]:
+    return {"hit": stats.get("hits", 0), "miss": stats.get("misses", 0)}
+
+
+def _counted_near(stats: dict[str, int]) -> dict[str, int]:
+    return {what: count for what, count in group(stats, "near.").items() if what not in _HELD}
+
+
+def _buckets(latency: Latency) -> list[Any]:
+    return [*((f"{bound:g}", below) for bound, below in latency.buckets), ("+Inf", latency.count)]
