@@ -55,11 +55,11 @@ def upload(
     parts: Iterable[Bytes],
     *,
     parallel: int = _PARALLEL,
-    sent: Callable[[int], object] = bool,
+    sent: Callable[[Bytes], object] = bool,
 ) -> None:
     """Write the object of *parts*, which are taken in the calling thread, over whatever is there.
 
-    sent: is told the bytes of each part that has arrived. Whatever is raised, no part stays behind, as far as the
+    sent: is given back each part that has arrived. Whatever is raised, no part stays behind, as far as the
     store can be reached. Raises ``OutcomeUnknown`` where the answer to the completion was lost and what is there now
     does not tell. Cost: 1 request for each part and 2 more; 1 more to abort.
     """
@@ -75,7 +75,7 @@ def upload(
         with closing(answers):  # type: ignore[type-var] # a generator
             for (_, part), etag in answers:
                 etags.append(etag)
-                sent(len(part))
+                sent(part)
         _complete(engine, place, packed, identity, etags)
     except BaseException:
         _abort(engine, name, identity)

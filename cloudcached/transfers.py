@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace as changed
 from functools import partial
@@ -154,7 +154,7 @@ class Files:
         stream: Any = packed.body
         size = _BLIND_PART_BYTES if content.size is None else part_bytes(len(stream))
         meter.at(0)
-        parts = _parts(stream, size)
+        parts = _Parts(stream, size)
         first = next(parts)
         second = next(parts, None)
         if second is None:
@@ -162,10 +162,11 @@ class Files:
         else:
             done = 0
 
-            def sent(count: int) -> None:
+            def sent(part: Bytes) -> None:
                 nonlocal done
-                done += count
+                done += len(part)
                 meter.at(done)
+                parts.give_back(part)
 
             upload(engine, place, packed, chain((first, second), parts), parallel=ahead(size), sent=sent)
         meter.end(stream.taken)
@@ -237,7 +238,7 @@ class Files:
         head, meta, first = engine.call(engine.budget(), self._begin, place, wanted)
         if meta is None or first is None:
             return Seen(head.etag, meta)
-        parts = chain((first,), self._ranges(place.object_key, head))
+        parts = chain(((first,),), self._ranges(place.object_key, head))
         try:
             unsealing = engine.codec.unsealing(place, meta, head.size)
             if unsealing is None:
@@ -247,9 +248,9 @@ class Files:
             else:
                 done = 0
                 meter.total = unsealing.content
-                for part in parts:
-                    unsealing.feed(part, sink.take)
-                    done += len(part)
+                for piece in chain.from_iterable(parts):
+                    unsealing.feed(piece, sink.take)
+                    done += len(piece)
                     meter.at(done)
                 unsealing.finish(sink.take)
                 meter.end(unsealing.content)
@@ -276,11 +277,11 @@ class Files:
             engine.counters.counts["bytes.read"] += len(first)
             return found.head, meta, first
 
-    def _ranges(self, object_key: str, head: Head) -> Iterator[Bytes]:
+    def _ranges(self, object_key: str, head: Head) -> Iterator[Sequence[Bytes]]:
         """Yield what follows the first range, in order, of exactly this version."""
         engine = self._engine
 
-        def fetch(start: int) -> Bytes:
+        def fetch(start: int) -> Sequence[Bytes]:
             get = partial(engine.store.get_range, object_key, start, PART_BYTES, etag=head.etag)
             return engine.call(engine.budget(), get)
 
@@ -288,31 +289,48 @@ class Files:
         answers = fan_out(fetch, starts, ahead=ahead(PART_BYTES))
         with closing(answers):  # type: ignore[type-var] # a generator
             for start, part in answers:
-                if len(part) != min(PART_BYTES, head.size - start):
+                if sum(map(len, part)) != min(PART_BYTES, head.size - start):
                     raise StoreUnreachable("a range is not whole", operation="get", object_key=object_key)
                 yield part
 
-    def _whole(self, place: Place, meta: Meta, head: Head, parts: Iterator[Bytes]) -> Bytes:
+    def _whole(self, place: Place, meta: Meta, head: Head, parts: Iterator[Sequence[Bytes]]) -> Bytes:
         """Return the content of an entry that was compressed, or encrypted as one message, as ``put`` does."""
         codec = self._engine.codec
         codec.check_size(head.size)
-        data = codec.open(place, meta, b"".join(parts))
+        data = codec.open(place, meta, b"".join(chain.from_iterable(parts)))
         return codec.decode(meta, data) if meta.type == BYTES else data
 
 
-def _parts(stream: SealedStream, size: int) -> Iterator[memoryview]:
-    """Yield the parts of a body; the first is there at least."""
-    for _ in range(PARTS_LIMIT):
-        view = memoryview(bytearray(size))
+class _Parts:
+    """The parts of a body, in buffers that are used again: fresh memory takes as long as the seal."""
+
+    def __init__(self, stream: SealedStream, size: int) -> None:
+        self._stream = stream
+        self._size = size
+        self._left = PARTS_LIMIT
+        self._free: list[memoryview] = []
+
+    def __iter__(self) -> Iterator[Bytes]:
+        return self
+
+    def __next__(self) -> Bytes:
+        view = self._free.pop() if self._free else memoryview(bytearray(self._size))
         got = 0
-        while got < size and (count := stream.readinto(view[got:])):
+        while got < self._size and (count := self._stream.readinto(view[got:])):
             got += count
-        if got:
-            yield view[:got]
-        if got < size:
-            return
-    if stream.readinto(bytearray(1)):
-        raise ValueTooLarge(f"over {PARTS_LIMIT:,} parts of {size:,} bytes: put it from a file, whose size is known")
+        if not got:
+            raise StopIteration
+        self._left -= 1
+        if self._left < 0:
+            raise ValueTooLarge(
+                f"over {PARTS_LIMIT:,} parts of {self._size:,} bytes: put it from a file, whose size is known"
+            )
+        return view[:got]
+
+    def give_back(self, part: Bytes) -> None:
+        """Let a part that was sent be written over."""
+        if isinstance(part, memoryview):
+            self._free.append(memoryview(part.obj))
 
 
 class _Beside:

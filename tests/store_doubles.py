@@ -40,13 +40,13 @@ class Wrapper(Store):
         def forward() -> Found:
             return self.inner.get_first(object_key, length, timeout=timeout)
 
-        return self._pass("get_first", "GET first", [object_key], forward)
+        return self._pass("get", "GET", [object_key], forward)
 
-    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
-        def forward() -> Bytes:
+    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Sequence[Bytes]:
+        def forward() -> Sequence[Bytes]:
             return self.inner.get_range(object_key, start, length, etag=etag, timeout=timeout)
 
-        return self._pass("get_range", "GET range", [object_key], forward)
+        return self._pass("get_range", "GET", [object_key], forward)
 
     def head(self, object_key: str, *, timeout: float) -> Head:
         return self._pass("head", "HEAD", [object_key], lambda: self.inner.head(object_key, timeout=timeout))

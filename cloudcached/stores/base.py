@@ -146,8 +146,8 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
-    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
-        """Return *length* bytes from *start* of exactly the version *etag*.
+    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Sequence[Bytes]:
+        """Return *length* bytes from *start* of exactly the version *etag*, in the pieces in which they came.
 
         Raises ``NotFound``, or ``PreconditionFailed`` when it was rewritten. Cost: 1 GET.
         """

@@ -80,13 +80,12 @@ class Upload(io.RawIOBase):
         self._at = max(0, base + offset)
         return self._at
 
-    def readinto(self, buffer: Any) -> int:
-        """Give the next piece. Raises ``StoreTimeout`` after the deadline."""
+    def read(self, size: int = -1) -> bytes:
+        """Return the next piece. Raises ``StoreTimeout`` after the deadline."""
         self._deadline.left()
-        piece = self._view[self._at : self._at + len(buffer)]
-        buffer[: len(piece)] = piece
-        self._at += len(piece)
-        return len(piece)
+        begin = self._at
+        self._at = len(self._view) if size < 0 else min(begin + size, len(self._view))
+        return bytes(self._view[begin : self._at])
 
 
 class StreamedUpload(io.RawIOBase):

@@ -88,7 +88,7 @@ class MemoryStore(Store):
         found = self._find("get", object_key, timeout)
         return _FoundInMemory(self._head(found), found.body[:length])
 
-    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
+    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Sequence[Bytes]:
         """Return a part of exactly the version *etag*. **Cost:** no request."""
         check_range(object_key, start, length)
         found = self._find("get", object_key, timeout)
@@ -96,7 +96,7 @@ class MemoryStore(Store):
             raise made(PreconditionFailed, "get", object_key, "it was rewritten")
         if start >= len(found.body):
             raise made(StoreRefused, "get", object_key, f"it has {len(found.body)} bytes, none from {start}")
-        return found.body[start : start + length]
+        return [found.body[start : start + length]]
 
     def head(self, object_key: str, *, timeout: float) -> Head:
         """Return an object's outside. **Cost:** no request."""

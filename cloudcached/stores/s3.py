@@ -89,7 +89,7 @@ class S3Store(Store):
         fail = functools.partial(self._failure, "get", object_key, timeout)
         return _FoundByBoto3(head._replace(size=int(total)), answer["Body"], fail)
 
-    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
+    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Sequence[Bytes]:
         """Return a part of exactly the version *etag*. **Cost:** 1 GET."""
         check_range(object_key, start, length)
         wanted = f"bytes={start}-{start + length - 1}"
@@ -98,7 +98,7 @@ class S3Store(Store):
             answer["Body"].close()
             raise made(StoreRefused, "get", object_key, "the store does not answer ranges")
         try:
-            return bytes(answer["Body"].read())
+            return [bytes(answer["Body"].read())]
         except Exception as exc:
             raise self._failure("get", object_key, timeout, exc) from exc
 

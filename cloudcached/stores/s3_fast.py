@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from os import getpid
 from time import monotonic
@@ -259,7 +259,7 @@ class FastS3Store(HandedToBoto3):
                 return found
         return self._inner.get_first(object_key, length, timeout=timeout)
 
-    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Bytes:
+    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Sequence[Bytes]:
         """Return a part of exactly the version *etag*. **Cost:** 1 GET."""
         check_range(object_key, start, length)
         lanes = self._lane(object_key, timeout)
@@ -269,7 +269,8 @@ class FastS3Store(HandedToBoto3):
             try:
                 result = lanes.get(lanes.for_reading(timeout), object_key, options=options)
                 begin, stop = result.range
-                return _read(result, stop - begin, object_key, end)
+                size = stop - begin
+                return _pieces(iter(result.stream(1)), [], size, object_key, end + allowance(size))
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "get", object_key, timeout)
         return self._inner.get_range(object_key, start, length, etag=etag, timeout=timeout)
@@ -387,18 +388,21 @@ def _read(result: GetResult, size: int, object_key: str, end: float) -> bytes:
     if not size:
         return b""
     pieces = result.stream(1)
-    try:
-        piece = next(pieces)
-        if len(piece) == size:
-            return piece
-        end += allowance(size)
-        parts, got = [piece], len(piece)
-        while got < size:
-            if monotonic() > end:
-                raise made(StoreTimeout, "get", object_key, "the answer was not complete in time")
-            piece = next(pieces)
-            parts.append(piece)
-            got += len(piece)
-    except StopIteration:
-        raise made(StoreUnreachable, "get", object_key, "the answer broke off") from None
-    return b"".join(parts)
+    piece = next(pieces, b"")
+    if len(piece) == size:
+        return piece
+    return b"".join(_pieces(pieces, [piece], size, object_key, end + allowance(size)))
+
+
+def _pieces(coming: Iterator[bytes], pieces: list[bytes], size: int, object_key: str, end: float) -> list[bytes]:
+    """Return the pieces of *size* bytes, of which some are there."""
+    got = sum(map(len, pieces))
+    while got < size:
+        if monotonic() > end:
+            raise made(StoreTimeout, "get", object_key, "the answer was not complete in time")
+        piece = next(coming, b"")
+        if not piece:
+            raise made(StoreUnreachable, "get", object_key, "the answer broke off")
+        pieces.append(piece)
+        got += len(piece)
+    return pieces

@@ -1,0 +1,183 @@
+"""Files up and down, by CloudCached and by boto3's transfer manager, in one interleaved run.
+
+    python -m benchmarks.files [--megabytes 200] [--rounds 3] [--json FILE] [--page docs/files.md]
+
+Needs an S3 server in the environment (``AWS_ENDPOINT_URL`` and credentials), with room for two files. Each measurement
+is a process of its own: seconds and CPU time of the transfer alone, and by how much its resident memory grew at most,
+imports, connections and a small file up and down being behind it. Times on one machine swing with what else it does:
+the ratios within a run are what counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from cloudcached import Client
+
+BUCKET = "cloudcached-benchmark"
+WAYS = ("CloudCached", "boto3")
+VERBS = ("put", "get")
+MEGABYTE = 1_000_000
+#: Bytes of the file before the counted one: enough to go up in parts by both.
+WARM_UP = 20_000_000
+#: Bytes of random data that a file repeats.
+BLOCK = 16 << 20
+
+
+def transfers(way: str) -> dict[str, Callable[[str, Path], object]]:
+    """Return how a file goes up, comes down and is removed."""
+    if way == "boto3":
+        s3 = boto3.client("s3")
+        return {
+            "put": lambda key, path: s3.upload_file(str(path), BUCKET, f"boto3/{key}"),
+            "get": lambda key, path: s3.download_file(BUCKET, f"boto3/{key}", str(path)),
+            "delete": lambda key, _: s3.delete_object(Bucket=BUCKET, Key=f"boto3/{key}"),
+        }
+    cache = Client(f"s3://{BUCKET}/files", signing_key="benchmark")
+    return {
+        "put": lambda key, path: cache.put_file(key, path, None, replace=True) or sys.exit("not stored"),
+        "get": lambda key, path: cache.get_file(key, path) or sys.exit("not there"),
+        "delete": lambda key, _: cache.delete(key),
+    }
+
+
+def memory(name: str) -> int:
+    """Return a figure of this process's memory, in bytes."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"no {name} in /proc/self/status")
+
+
+def child(way: str, verb: str, path: Path) -> None:
+    """Do one transfer and print what it took."""
+    ways = transfers(way)
+    small = path.with_name(f"{path.name}.small")
+    small.write_bytes(os.urandom(WARM_UP))
+    for step in ("put", "get", "delete"):
+        ways[step](f"small {verb}", small)
+    small.unlink()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    before = memory("VmRSS")
+    began, cpu = time.perf_counter(), time.process_time()
+    ways[verb]("file", path)
+    taken = time.perf_counter() - began, time.process_time() - cpu
+    print(json.dumps({"seconds": taken[0], "cpu_s": taken[1], "extra_bytes": memory("VmHWM") - before}))
+
+
+def measure(way: str, verb: str, path: Path) -> dict[str, float]:
+    """Return what one transfer took in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.files", "--child", way, verb, str(path)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)  # noqa: S603 - this program
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def run(size: int, rounds: int) -> dict[str, Any]:
+    """Return the figures of all transfers, both ways in turn."""
+    s3 = boto3.client("s3")
+    if BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
+        s3.create_bucket(Bucket=BUCKET)
+    taken: dict[str, dict[str, list[dict[str, float]]]] = {verb: {way: [] for way in WAYS} for verb in VERBS}
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "source"), Path(folder, "target")
+        block = os.urandom(BLOCK)
+        with source.open("wb") as file:
+            for start in range(0, size, BLOCK):
+                file.write(block[: size - start])
+        for number in range(rounds):
+            for way in WAYS if number % 2 == 0 else reversed(WAYS):
+                for verb, path in (("put", source), ("get", target)):
+                    taken[verb][way].append(measure(way, verb, path))
+                    print(f"{verb} by {way}: {taken[verb][way][-1]}", file=sys.stderr)
+                if not filecmp.cmp(source, target, shallow=False):
+                    raise SystemExit(f"{way} brought another file back")
+                target.unlink()
+                transfers(way)["delete"]("file", source)
+    return {
+        "machine": f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}",
+        "versions": {name: version(name) for name in ("boto3", "s3transfer", "obstore")},
+        "date": time.strftime("%Y-%m-%d"),
+        "bytes": size,
+        "rounds": rounds,
+        **{verb: {way: summary(runs) for way, runs in ways.items()} for verb, ways in taken.items()},
+    }
+
+
+def summary(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Return the medians of some runs, and the most memory of any."""
+    return {
+        "seconds": statistics.median(run["seconds"] for run in runs),
+        "cpu_s": statistics.median(run["cpu_s"] for run in runs),
+        "extra_bytes": max(run["extra_bytes"] for run in runs),
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Return the figures as Markdown."""
+    size = figures["bytes"]
+    versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
+    lines = [
+        (
+            f"A file of {size / MEGABYTE:,.0f} MB, medians of {figures['rounds']} interleaved, a Ceph gateway on"
+            f" loopback, {figures['machine']}, {versions}, {figures['date']}:"
+        ),
+        "",
+        "| | seconds | MB/s | CPU seconds | extra memory at most |",
+        "|---|---|---|---|---|",
+    ]
+    for verb in VERBS:
+        for way in WAYS:
+            row = figures[verb][way]
+            rate = size / MEGABYTE / row["seconds"]
+            name = (
+                f"`{verb}_file`" if way == "CloudCached" else f"boto3's `{'up' if verb == 'put' else 'down'}load_file`"
+            )
+            lines.append(
+                f"| {name} | {row['seconds']:.2f} | {rate:,.0f} | {row['cpu_s']:.2f} |"
+                f" {row['extra_bytes'] / MEGABYTE:.0f} MB |"
+            )
+    ratios = [figures[verb]["CloudCached"]["seconds"] / figures[verb]["boto3"]["seconds"] for verb in VERBS]
+    lines += ["", f"CloudCached / boto3, seconds: {ratios[0]:.2f} up, {ratios[1]:.2f} down (wanted: 1 or less)."]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and write where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--page", type=Path, help="write the table between the marks of this file")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child[0], arguments.child[1], Path(arguments.child[2]))
+        return
+    figures = run(arguments.megabytes * MEGABYTE, arguments.rounds)
+    print(table(figures))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if arguments.page:
+        from .bars import insert  # noqa: PLC0415
+
+        insert(arguments.page, table(figures))
+
+
+if __name__ == "__main__":
+    main()
