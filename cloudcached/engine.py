@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from ._types import MISSING, Bytes, Clock
 from .breaker import Breaker
 from .config import Config
-from .entry import Codec, Data, Meta, Packed, Place
+from .entry import Codec, Data, Meta, Packed, Place, too_large
 from .errors import (
     EntryRefused,
     NotFound,
@@ -205,7 +205,10 @@ class Engine:
             if is_expired(meta.expires_ms, self.clock.time()):
                 found.close()
                 return meta, b"", MISSING
-            self.codec.check_size(head.size)
+            if head.size > self.codec.limit:
+                found.close()
+                self.refuse(place.object_key, too_large(head.size))
+                return meta, b"", MISSING  # no damage: ``add`` leaves it alone
             self.counters.counts["bytes.read"] += head.size
             data = self.codec.open(place, meta, found.read())
             return meta, data, self.codec.decode(meta, data)
@@ -292,7 +295,7 @@ class Engine:
             if written:
                 return True
             base = now or self.look(place, budget)
-            if base.live:
+            if base.live or (base.meta is not None and not is_expired(base.meta.expires_ms, self.clock.time())):
                 return False
             budget.spend(self.lost(place), lost=True)
 

@@ -256,7 +256,7 @@ class Codec:
     def check_size(self, size: int) -> None:
         """Raise ``EntryRefused`` for a body that may not be loaded into memory."""
         if size > self.limit:
-            raise EntryRefused("size", f"{size:,} bytes, with max_value_bytes = {self._limit:,}")
+            raise too_large(size)
 
     def unsealing(self, place: Place, meta: Meta, size: int) -> Unsealing | None:
         """Return what makes content of a body of *size* bytes as it comes; ``None`` where the whole body is needed.
@@ -322,6 +322,11 @@ class Codec:
             return bytes(payload[_KEY_LENGTH_BYTES:end]).decode("utf-8", "surrogatepass")
         except UnicodeDecodeError as error:
             raise EntryRefused("key", "the key inside is no UTF-8") from error
+
+
+def too_large(size: int) -> EntryRefused:
+    """Return the refusal of a body that may not be loaded into memory."""
+    return EntryRefused("size", f"{size:,} bytes are over max_value_bytes; get_file takes it")
 
 
 def _unknown_key(key_id: str) -> EntryRefused:

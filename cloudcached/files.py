@@ -14,7 +14,8 @@ from .engine import Engine
 from .entry import BYTES
 from .errors import ConfigError, KeyMissing, StoreError
 from .expiry import deadline_of, is_expired
-from .transfers import Files, Nowhere, Spool
+from .local_files import Nowhere, Spool
+from .transfers import Files
 from .verbs import Silencer, verb
 
 

@@ -189,6 +189,9 @@ class Unsealing:
         self._rest = bytearray()
         self._seal = b""
         self._chunks = 0
+        #: Where the content begins in the body, and whether it stands there as it is.
+        self.offset = len(before)
+        self.is_plain = cipher is None
 
     def feed(self, body: Bytes, take: Callable[[Bytes], object]) -> None:
         """Give the content of the next piece of the body to *take*. Raises ``EntryRefused``."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace as changed
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, Protocol
+from typing import Any, Final
 
 from ._types import Bytes, FileSource, FileTarget, Progress
 from .engine import Engine
@@ -29,9 +28,10 @@ from .errors import (
     ValueTooLarge,
 )
 from .expiry import is_expired
+from .local_files import COPY_BYTES, Beside, Content, Meter, Nowhere, Sink, Spool, content_of, opened, write_all
 from .multipart import PART_BYTES, ahead, part_bytes, upload
 from .pool import fan_out
-from .sealed import SealedStream, Sealing
+from .sealed import SealedStream
 from .seen import NOTHING, Seen
 from .stores.base import Head
 from .stores.limits import PARTS_LIMIT, PUT_LIMIT_BYTES
@@ -40,89 +40,6 @@ from .stores.limits import PARTS_LIMIT, PUT_LIMIT_BYTES
 _BLIND_PART_BYTES: Final = 16 << 20
 #: How often a file that is rewritten while it is read is begun anew.
 _TRIES: Final = 5
-_COPY_BYTES: Final = 1 << 20
-
-
-class Sink(Protocol):
-    """Where content goes that is not verified yet."""
-
-    def begin(self) -> None:
-        """Begin, or forget what came and begin anew."""
-
-    def take(self, content: Bytes) -> None:
-        """Take the next piece."""
-
-
-class Nowhere:
-    """For content that only has to be verified."""
-
-    def begin(self) -> None:
-        """Do nothing."""
-
-    def take(self, content: Bytes) -> None:
-        """Do nothing."""
-
-
-class Meter:
-    """Tells a callback how far it is: never less than before, and all of it in the end."""
-
-    def __init__(self, tell: Progress | None, total: int | None = None) -> None:
-        self._tell = tell
-        self.total = total
-        self._told = -1
-
-    def at(self, done: int) -> None:
-        """Say that so many bytes are done."""
-        if self.total is not None:
-            done = min(done, self.total)
-        if self._tell is not None and done > self._told:
-            self._told = done
-            self._tell(done, self.total)
-
-    def end(self, total: int) -> None:
-        """Say that all are done."""
-        self.total = total
-        self.at(total)
-
-
-class Content(NamedTuple):
-    """What is to be put."""
-
-    file: Any
-    #: Bytes, ``None`` where nobody knows.
-    size: int | None
-    #: Where it begins, ``None`` for what can be read only once.
-    start: int | None
-
-    def sealed(self, sealing: Sealing) -> SealedStream:
-        """Return the body of the entry, from the beginning."""
-        if self.start is not None:
-            self.file.seek(self.start)
-        return SealedStream(self.file, sealing, size=self.size, start=self.start)
-
-
-@contextmanager
-def opened(source: FileSource) -> Iterator[Content]:
-    """Yield what a source holds. Raises ``OSError`` for a path that cannot be read."""
-    if isinstance(source, (str, os.PathLike)):
-        with open(source, "rb", buffering=0) as file:  # noqa: PTH123 - an os.PathLike need not be a Path
-            yield _content(file)
-    elif isinstance(source, io.TextIOBase) or not hasattr(source, "read"):
-        raise ConfigError(f"a file is put from a path or a file opened in binary mode, not from {source!r}")
-    else:
-        yield _content(source)
-
-
-def _content(file: Any) -> Content:
-    seekable = getattr(file, "seekable", None)
-    if seekable is None or not seekable():
-        return Content(file, None, None)
-    start = file.tell()
-    end = file.seek(0, os.SEEK_END)
-    if end is None:  # SpooledTemporaryFile before Python 3.11
-        end = file.tell()
-    file.seek(start)
-    return Content(file, max(0, end - start), start)
 
 
 class Files:
@@ -143,9 +60,9 @@ class Files:
                 return self._add(place, content, meta, Meter(progress, content.size))
             # A single PUT has to say its size first.
             with tempfile.TemporaryFile() as spool:
-                shutil.copyfileobj(content.file, spool, _COPY_BYTES)
+                shutil.copyfileobj(content.file, spool, COPY_BYTES)
                 spool.seek(0)
-                spooled = _content(spool)
+                spooled = content_of(spool)
                 return self._add(place, spooled, meta, Meter(progress, spooled.size))
 
     def _replace(self, place: Place, content: Content, meta: Meta, meter: Meter) -> None:
@@ -165,7 +82,7 @@ class Files:
             def sent(part: Bytes) -> None:
                 nonlocal done
                 done += len(part)
-                meter.at(done)
+                meter.at(min(done, stream.taken))  # what is around the content is no progress
                 parts.give_back(part)
 
             upload(engine, place, packed, chain((first, second), parts), parallel=ahead(size), sent=sent)
@@ -197,7 +114,7 @@ class Files:
         """Write a live file to *target* once it is verified; return whether there was one."""
         meter = Meter(progress)
         if isinstance(target, (str, os.PathLike)):
-            sink = _Beside(Path(target))
+            sink = Beside(Path(target))
             try:
                 if not self.read(place, sink, meter, wanted=BYTES).live:
                     return False
@@ -211,8 +128,8 @@ class Files:
             if not self.read(place, Spool(file), meter, wanted=BYTES).live:
                 return False
             file.seek(0)
-            while piece := file.read(_COPY_BYTES):
-                _write_all(target, piece)
+            while piece := file.read(COPY_BYTES):
+                write_all(target, piece)
         return True
 
     def read(self, place: Place, sink: Sink, meter: Meter | None = None, *, wanted: str = "") -> Seen:
@@ -238,22 +155,26 @@ class Files:
         head, meta, first = engine.call(engine.budget(), self._begin, place, wanted)
         if meta is None or first is None:
             return Seen(head.etag, meta)
-        parts = chain(((first,),), self._ranges(place.object_key, head))
         try:
             unsealing = engine.codec.unsealing(place, meta, head.size)
             if unsealing is None:
-                content = self._whole(place, meta, head, parts)
+                content = self._whole(place, meta, head, chain((first,), self._ranges(place, head)))
                 sink.take(content)
                 meter.end(len(content))
-            else:
-                done = 0
-                meter.total = unsealing.content
-                for piece in chain.from_iterable(parts):
-                    unsealing.feed(piece, sink.take)
-                    done += len(piece)
-                    meter.at(done)
-                unsealing.finish(sink.take)
-                meter.end(unsealing.content)
+                return Seen(head.etag, meta, value=True)
+            meter.total = size = unsealing.content
+            unsealing.feed(first, sink.take)
+            meter.at(done := len(first))
+            # The seal takes this thread's time, so threads of the pool write where they can.
+            put = sink.put if unsealing.is_plain and sink.put(0, b"") else None
+            take = sink.take if put is None else Nowhere().take
+            for piece in self._ranges(place, head, put, unsealing.offset):
+                unsealing.feed(piece, take)
+                done += len(piece)
+                meter.at(done)
+            unsealing.finish(take)
+            sink.end(size)
+            meter.end(size)
         except EntryRefused as refusal:
             engine.refuse(place.object_key, refusal)
             return Seen(head.etag)
@@ -277,27 +198,38 @@ class Files:
             engine.counters.counts["bytes.read"] += len(first)
             return found.head, meta, first
 
-    def _ranges(self, object_key: str, head: Head) -> Iterator[Sequence[Bytes]]:
-        """Yield what follows the first range, in order, of exactly this version."""
-        engine = self._engine
+    def _ranges(
+        self, place: Place, head: Head, put: Callable[[int, Bytes], object] | None = None, offset: int = 0
+    ) -> Iterator[Bytes]:
+        """Yield what follows the first range, in order, of exactly this version.
+
+        put: is given each piece before, in other threads, with its place behind *offset*.
+        """
+        engine, object_key = self._engine, place.object_key
 
         def fetch(start: int) -> Sequence[Bytes]:
             get = partial(engine.store.get_range, object_key, start, PART_BYTES, etag=head.etag)
-            return engine.call(engine.budget(), get)
+            pieces = engine.call(engine.budget(), get)
+            if put is not None:
+                at = start - offset
+                for piece in pieces:
+                    put(at, piece)
+                    at += len(piece)
+            return pieces
 
         starts = range(PART_BYTES, head.size, PART_BYTES)
-        answers = fan_out(fetch, starts, ahead=ahead(PART_BYTES))
+        answers = fan_out(fetch, starts, ahead=ahead(PART_BYTES), settle=True)
         with closing(answers):  # type: ignore[type-var] # a generator
             for start, part in answers:
                 if sum(map(len, part)) != min(PART_BYTES, head.size - start):
                     raise StoreUnreachable("a range is not whole", operation="get", object_key=object_key)
-                yield part
+                yield from part
 
-    def _whole(self, place: Place, meta: Meta, head: Head, parts: Iterator[Sequence[Bytes]]) -> Bytes:
+    def _whole(self, place: Place, meta: Meta, head: Head, pieces: Iterator[Bytes]) -> Bytes:
         """Return the content of an entry that was compressed, or encrypted as one message, as ``put`` does."""
         codec = self._engine.codec
         codec.check_size(head.size)
-        data = codec.open(place, meta, b"".join(chain.from_iterable(parts)))
+        data = codec.open(place, meta, b"".join(pieces))
         return codec.decode(meta, data) if meta.type == BYTES else data
 
 
@@ -331,68 +263,3 @@ class _Parts:
         """Let a part that was sent be written over."""
         if isinstance(part, memoryview):
             self._free.append(memoryview(part.obj))
-
-
-class _Beside:
-    """A file beside the target, which takes its place when it is whole."""
-
-    def __init__(self, target: Path) -> None:
-        if not target.parent.is_dir():
-            raise FileNotFoundError(f"there is no directory {target.parent} to write {target.name!r} to")
-        if target.is_dir():
-            raise IsADirectoryError(f"{target} is a directory: name a file in it")
-        self._target = target
-        self._temporary = target.parent / f".cloudcached-{secrets.token_hex(8)}.part"
-        self._file: Any = None
-
-    def begin(self) -> None:
-        """Begin, or forget what came and begin anew. A miss makes no file."""
-        if self._file is not None:
-            self._file.seek(0)
-            self._file.truncate()
-
-    def take(self, content: Bytes) -> None:
-        """Write the next piece."""
-        _write_all(self._opened(), content)
-
-    def commit(self) -> None:
-        """Put the file in its place."""
-        self._opened().close()
-        self._temporary.replace(self._target)
-        self._file = None
-
-    def discard(self) -> None:
-        """Leave nothing behind that was not put in its place."""
-        if self._file is not None:
-            self._file.close()
-            self._temporary.unlink()
-            self._file = None
-
-    def _opened(self) -> Any:
-        if self._file is None:
-            self._file = self._temporary.open("xb", buffering=0)
-        return self._file
-
-
-class Spool:
-    """A temporary file."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def begin(self) -> None:
-        """Begin, or forget what came and begin anew."""
-        self._file.seek(0)
-        self._file.truncate()
-
-    def take(self, content: Bytes) -> None:
-        """Write the next piece."""
-        _write_all(self._file, content)
-
-
-def _write_all(file: BinaryIO, content: Bytes) -> None:
-    """Write all of it, also to a raw file that takes less at once."""
-    view = memoryview(content)
-    while view:
-        count = file.write(view)
-        view = view[len(view) if count is None else count :]

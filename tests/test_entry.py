@@ -168,9 +168,14 @@ def test_a_value_over_the_readers_limit_is_refused(compress_min_bytes):
 def test_a_huge_body_is_refused_by_its_size_before_it_is_read():
     it = codec(max_value_bytes=1_000)
     entry = packed(it, place("k"), "v")
-    for size in (0, 31, 10**12):
+    for size in (0, 31):
         with pytest.raises(EntryRefused, match="size"):
             it.check(place("k").object_key, entry.metadata, size)
+    it.check(place("k").object_key, entry.metadata, 10**12)  # its metadata may be told
+    for size in (it.limit + 1, 10**12):
+        with pytest.raises(EntryRefused, match="size"):
+            it.check_size(size)
+    it.check_size(it.limit)
 
 
 def test_any_key_of_the_list_reads_and_the_first_writes():

@@ -78,7 +78,9 @@ def test_every_verb_tells_its_cost(name: str) -> None:
     assert "**Cost:**" in text or "the rest as ``" in text
 
 
-@pytest.mark.parametrize("name", [*VERBS, "close"])
+@pytest.mark.parametrize(
+    "name", [*(name for name in VERBS if name != "open"), "close"]
+)  # a file's own methods would block
 def test_every_verb_has_a_twin_of_the_same_signature(name: str) -> None:
     verb, twin = getattr(Client, name), getattr(Client, f"a{name}")
     assert inspect.iscoroutinefunction(twin)

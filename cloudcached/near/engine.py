@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
-from .._types import MISSING, Bytes, Clock
+from .._types import MISSING, Clock
 from ..config import Config, Near
 from ..engine import Engine
-from ..entry import Data, Meta, Place
+from ..entry import Data, Meta, Packed, Place
 from ..errors import EntryRefused, NotFound, NotModified
 from ..expiry import is_expired
 from ..forks import PerProcess
@@ -179,10 +179,10 @@ class NearEngine(Engine):
         if held is None or held.etag != etag:
             tier.forget([place.key])
 
-    def write(self, place: Place, meta: Meta, data: Bytes, budget: Budget) -> None:
-        """Write over whatever is there. Cost: 1 PUT."""
+    def write_packed(self, place: Place, packed: Packed, budget: Budget) -> None:
+        """Write over whatever is there. Cost: as without a near tier."""
         with self.writing([place.key]):
-            super().write(place, meta, data, budget)
+            super().write_packed(place, packed, budget)
 
     def write_if(self, place: Place, meta: Meta, data: Data, base: Seen, budget: Budget) -> tuple[bool, Seen | None]:
         """Write only over *base*. Cost: as without a near tier."""

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from contracts.object_parts import PartsContract
 
 from cloudcached import BucketMissing, NotFound, NotModified, PreconditionFailed, StoreRefused, StoreTimeout
 from cloudcached.stores.base import ABSENT, ALWAYS, Matches, Store
@@ -52,6 +53,11 @@ VERBS: dict[str, Callable[[Store, str], Any]] = {
     "put": lambda store, name: store.put(name, b"x", {}, timeout=T),
     "put absent": lambda store, name: store.put(name, b"x", {}, when=ABSENT, timeout=T),
     "put matches": lambda store, name: store.put(name, b"x", {}, when=Matches("0" * 32), timeout=T),
+    "get_first": lambda store, name: store.get_first(name, 5, timeout=T),
+    "create_upload": lambda store, name: store.create_upload(name, {}, timeout=T),
+    "put_part": lambda store, name: store.put_part(name, "0", 1, b"x", timeout=T),
+    "complete_upload": lambda store, name: store.complete_upload(name, "0", ["0" * 32], timeout=T),
+    "abort_upload": lambda store, name: store.abort_upload(name, "0", timeout=T),
     "delete": lambda store, name: store.delete(name, timeout=T),
     "delete_many": lambda store, name: store.delete_many([name], timeout=T),
     "list": lambda store, name: store.list(name, timeout=T),
@@ -73,7 +79,7 @@ def names_under(store: Store, prefix: str) -> list[str]:
     return [row.object_key for row in page]
 
 
-class ObjectStoreContract:
+class ObjectStoreContract(PartsContract):
     @pytest.fixture
     def other(self, store: Store) -> Store:
         return store

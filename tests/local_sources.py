@@ -1,0 +1,64 @@
+"""What files are put from in tests."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from cloudcached import Client
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def noise(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+class Pipe(io.RawIOBase):
+    """A source that can be read only once, and gives less than it is asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self._file = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(memoryview(buffer)[:100_001])
+
+
+class OnlyRead:
+    """The least that a source can be."""
+
+    def __init__(self, data: bytes) -> None:
+        self._file = io.BytesIO(data)
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)
+
+
+def uploads(client: Client) -> list[str]:
+    """Return the ids of the uploads that were neither completed nor aborted."""
+    config = client._config
+    if config.scheme == "memory":
+        store: Any = client._engine.store
+        return list(getattr(store, "inner", store)._objects.uploads)
+    answer = boto3.client("s3").list_multipart_uploads(Bucket=config.bucket)
+    return [row["UploadId"] for row in answer.get("Uploads", ()) if row["Key"].startswith(config.prefix)]
+
+
+class Sparse(io.BytesIO):
+    """A source that says it is large."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(b"x")
+        self._size = size
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._size if whence == io.SEEK_END else super().seek(offset, whence)
