@@ -32,7 +32,7 @@ from .errors import (
 )
 from .expiry import is_expired
 from .forks import PerProcess
-from .hooks import Counters
+from .hooks import Counters, kind_of
 from .keys import Names
 from .multipart import LARGE_BYTES, PART_BYTES, cut, upload
 from .retry import Budget, LongBudget
@@ -52,15 +52,6 @@ _QUEUES = 64
 _PLACES = 1024
 #: What the bytes of a request are among its arguments.
 _BODIES = (bytes, bytearray, memoryview, SealedStream)
-
-
-#: Under which kind the requests of these are counted; all others under their own names.
-_KINDS = dict.fromkeys(("_look_once", "_inner_key_once", "_begin"), "get")
-
-
-def _kind(request: Any) -> str:
-    name = str(getattr(request, "func", request).__name__)  # a partial has no name of its own
-    return _KINDS.get(name, name)
 
 
 class Engine:
@@ -113,7 +104,7 @@ class Engine:
         try:
             answer = request(*arguments, **options)
         finally:
-            self.counters.requests[_kind(request)].add(self._now() - began)
+            self.counters.requests[kind_of(request)].add(self._now() - began)
         counts["bytes.read"] += len(answer) if isinstance(answer, bytes) else 0
         return answer
 
