@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,9 @@ VERBS: dict[str, tuple[Verb, Any]] = {
     "put": (lambda c: c.put("new", 1), False),
     "put over": (lambda c: c.put("text", 1, replace=True), False),
     "put_many": (lambda c: c.put_many({"one": 1, "two": 2}), {"one": False, "two": False}),
+    "put_file": (lambda c: c.put_file("new file", io.BytesIO(b"x" * 100)), False),
+    "put_file over": (lambda c: c.put_file("doomed", io.BytesIO(b"x" * 100), replace=True), False),
+    "get_file": (lambda c: c.get_file("big", io.BytesIO()), False),
     "update": (lambda c: c.update("text", 2), False),
     "delete": (lambda c: c.delete("doomed"), False),
     "delete_many": (lambda c: c.delete_many(["doomed"]), False),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from typing_extensions import assert_type
 
@@ -59,6 +60,16 @@ def verbs(client: Client) -> None:
         assert_type(info.expires, float | None)
         assert_type(info.size, int)
         info.size = 1  # type: ignore[misc]
+
+
+def files(client: Client, path: Path, file: BinaryIO) -> None:
+    """What the verbs of files take and give."""
+    assert_type(client.put_file("key", path, 60, replace=True), bool)
+    assert_type(client.get_file("key", file), bool)
+    client.put_file("key", "path", progress=lambda done, total: print(done, total))
+    client.put_file("key", b"content")  # type: ignore[arg-type]
+    client.get_file("key")  # type: ignore[call-arg]
+    assert_type(client.open("key"), BinaryIO)
 
 
 def bulk(client: Client) -> None:
