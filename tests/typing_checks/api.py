@@ -66,7 +66,7 @@ def files(client: Client, path: Path, file: BinaryIO) -> None:
     """What the verbs of files take and give."""
     assert_type(client.put_file("key", path, 60, replace=True), bool)
     assert_type(client.get_file("key", file), bool)
-    client.put_file("key", "path", progress=lambda done, total: print(done, total))
+    client.put_file("key", "path", progress=print)
     client.put_file("key", b"content")  # type: ignore[arg-type]
     client.get_file("key")  # type: ignore[call-arg]
     assert_type(client.open("key"), BinaryIO)
