@@ -221,7 +221,9 @@ class Files:
         answers = fan_out(fetch, starts, ahead=ahead(PART_BYTES), settle=True)
         with closing(answers):  # type: ignore[type-var] # a generator
             for start, part in answers:
-                if sum(map(len, part)) != min(PART_BYTES, head.size - start):
+                size = sum(map(len, part))
+                engine.counters.counts["bytes.read"] += size
+                if size != min(PART_BYTES, head.size - start):
                     raise StoreUnreachable("a range is not whole", operation="get", object_key=object_key)
                 yield from part
 

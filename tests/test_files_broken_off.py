@@ -211,6 +211,18 @@ class TestCost:
             assert told == sorted(told, key=lambda now: now[0])
             assert {total for _, total in told} <= {size, None}
 
+    def test_bytes_are_counted(self, memory: Client, large: Path) -> None:
+        size = large.stat().st_size
+        for replace in (True, False):
+            memory.clear()
+            before = memory.stats()
+            assert memory.put_file("k", large, replace=replace)
+            assert memory.get_file("k", io.BytesIO())
+            stats = memory.stats()
+            read, written = (stats[name] - before.get(name, 0) for name in ("bytes.read", "bytes.written"))
+            assert size <= read <= size + 100
+            assert size <= written <= size + 100
+
     def test_near_tier_forgets(self, clock: Any) -> None:
         client = Client("memory://", clock=clock, near={"max_bytes": 2**26, "max_age": 60})
         for size in (5, 2 * PART_BYTES):
