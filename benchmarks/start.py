@@ -2,7 +2,7 @@
 
     python -m benchmarks.start [--quick] [--json FILE]
 
-With credentials from the environment, and from a container's endpoint (as on ECS or EKS), which is scripted here.
+With credentials from the environment, and from a container's endpoint as on EKS (with a token file), scripted here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,8 +44,8 @@ assert boto3.client("s3").get_object(Bucket="{bucket}", Key="{name}")["Body"].re
 
 
 @contextmanager
-def container() -> Iterator[str]:
-    """Yield the URL of an endpoint that gives the environment's credentials to whoever asks, for an hour."""
+def container() -> Iterator[dict[str, str]]:
+    """Yield the variables of a container whose endpoint gives this environment's credentials."""
     given = json.dumps(
         {
             "AccessKeyId": os.environ["AWS_ACCESS_KEY_ID"],
@@ -65,9 +66,14 @@ def container() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing about each request."""
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, tempfile.NamedTemporaryFile() as token:
+        token.write(b"token")
+        token.flush()
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/credentials"
+        yield {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{server.server_port}/credentials",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": token.name,
+        }
         server.shutdown()
 
 
@@ -87,11 +93,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     works = {name: work.format(bucket=BUCKET, name=info.object_key) for name, work in WORK.items()}
     env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_CONTAINER")}
     without = {name: value for name, value in env.items() if not name.startswith(("AWS_ACCESS", "AWS_SECRET", "AWS_SESS"))}
-    with container() as endpoint:
-        environments = {
-            "environment": env,
-            "container": {**without, "AWS_CONTAINER_CREDENTIALS_FULL_URI": endpoint},
-        }
+    with container() as variables:
+        environments = {"environment": env, "container": {**without, **variables}}
         taken: dict[str, dict[str, list[float]]] = {kind: {name: [] for name in works} for kind in environments}
         for _ in range(2 if arguments.quick else 11):
             for kind, variables in environments.items():
