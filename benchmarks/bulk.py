@@ -25,7 +25,7 @@ def against_raw(count: int, runs: int) -> dict[str, Any]:
     s3 = s3_client()
     raw = Raw(s3)
     cache = Client(f"s3://{BUCKET}/bulk", signing_key="benchmark")
-    entries = {f"key {number}": VALUE for number in range(count)}
+    entries = {f"key-{number}": VALUE for number in range(count)}
     cache.put_many(entries, replace=True)
     names = [info.object_key for key in entries if (info := cache.info(key))]
     # The bytes of an entry: what put_many sends for each.
@@ -56,7 +56,7 @@ def from_afar(count: int) -> dict[str, float]:
     """Return the seconds of ``get_many`` with latency, and of the same one by one, and how often one is in the other."""
     with latency.added(LATENCY_S) as endpoint:
         cache = Client(f"s3://{BUCKET}/afar", signing_key="benchmark", s3=environment(endpoint))
-        entries = {f"key {number}": VALUE for number in range(count)}
+        entries = {f"key-{number}": VALUE for number in range(count)}
         cache.put_many(entries, replace=True)
         cache.get_many(entries)
         calls: dict[str, Callable[[], object]] = {

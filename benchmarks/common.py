@@ -176,6 +176,11 @@ def insert(page: Path, text: str, name: str = "") -> None:
     page.write_text(f"{head}{begin}{text}\n{end}{tail}", encoding="utf-8")
 
 
+def write_json(figures: Mapping[str, Any], path: Path) -> None:
+    """Keep the figures."""
+    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
 def section(run: Callable[[argparse.Namespace], dict[str, Any]], doc: str | None, *more: tuple[str, Any]) -> None:
     """Be the command of one section: measure, print the JSON, and write it where asked.
 
@@ -188,8 +193,7 @@ def section(run: Callable[[argparse.Namespace], dict[str, Any]], doc: str | None
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"default: {default}")
     arguments = parser.parse_args()
     figures = run(arguments)
-    text = json.dumps(figures, indent=1) + "\n"
     if arguments.json:
-        arguments.json.write_text(text, encoding="utf-8")
+        write_json(figures, arguments.json)
     else:
-        print(text, end="")
+        print(json.dumps(figures, indent=1))

@@ -29,6 +29,8 @@ from .raw import Raw
 from .servers import memcached, redis
 
 NEAR = {"max_bytes": 512 * MIB, "max_age": 3600}
+#: For the largest values on a busy machine.
+TIMEOUT_S = 60
 PACKAGES = (
     *("obstore", "boto3", "awscrt", "django", "flask", "flask-caching", "diskcache", "redis", "pymemcache"),
     "flask-caching-s3",
@@ -164,14 +166,14 @@ def flask_caching_s3() -> Subject:
     return Subject(FLASK_S3, cache.get, cache.set, value=lambda data: data.hex()[: len(data)])
 
 
-def ours(s3: dict[str, str]) -> Iterator[Subject]:
-    """Yield CloudCached by each of its doors; Django is set up with those of the others that it has."""
-    options = {"signing_key": "benchmark", "s3": s3, "timeout": 60, "compress_min_bytes": None}
+def ours() -> Iterator[Subject]:
+    """Yield CloudCached by each of its doors; Django must have been configured."""
+    options: dict[str, Any] = {"signing_key": "benchmark", "timeout": TIMEOUT_S}
     core = Client(f"s3://{BUCKET}/core", **options)
     near = Client(f"s3://{BUCKET}/near", near=NEAR, **options)
     yield Subject("CloudCached", core.get, lambda key, value: core.put(key, value, replace=True))
     yield django_cache("CloudCached, Django", "ours")
-    yield flask_cache(options)
+    yield flask_cache()
     yield Subject("CloudCached, near", near.get, lambda key, value: near.put(key, value, replace=True))
 
 
@@ -185,7 +187,7 @@ def django_cache(name: str, alias: str, max_bytes: int = 64 * MIB, *, asks_s3: b
     return Subject(name, lambda key: caches[alias].get(key), put, asks_s3, max_bytes)
 
 
-def flask_cache(options: dict[str, Any]) -> Subject:
+def flask_cache() -> Subject:
     """Return a Flask site's cache; each thread gets a context as a request has."""
     from flask import Flask  # noqa: PLC0415
     from flask_caching import Cache  # noqa: PLC0415
@@ -195,7 +197,7 @@ def flask_cache(options: dict[str, Any]) -> Subject:
         SECRET_KEY="benchmark" * 6,
         CACHE_TYPE="cloudcached_flask.S3Cache",
         CACHE_S3_URL=f"s3://{BUCKET}/flask",
-        CACHE_OPTIONS={name: option for name, option in options.items() if name != "signing_key"},
+        CACHE_OPTIONS={"timeout": TIMEOUT_S},
     )
     cache, entered = Cache(app), threading.local()
 
@@ -212,7 +214,7 @@ def flask_cache(options: dict[str, Any]) -> Subject:
     )
 
 
-def configure_django(folder: str, s3: dict[str, str], redis_port: int | None, memcached_port: int | None) -> None:
+def configure_django(folder: str, redis_port: int | None = None, memcached_port: int | None = None) -> None:
     """Configure Django with a cache of each kind that is there; once per process."""
     import django  # noqa: PLC0415
     from django.conf import settings  # noqa: PLC0415
@@ -226,7 +228,7 @@ def configure_django(folder: str, s3: dict[str, str], redis_port: int | None, me
         "ours": {
             "BACKEND": "cloudcached_django.S3Cache",
             "LOCATION": f"s3://{BUCKET}/django",
-            "OPTIONS": {"s3": s3, "timeout": 60, "compress_min_bytes": None},
+            "OPTIONS": {"timeout": TIMEOUT_S},
         },
     }
     if redis_port:
@@ -258,12 +260,12 @@ def all_subjects(s3: Any) -> Iterator[list[Subject]]:
         folder = stack.enter_context(TemporaryDirectory())
         redis_port = stack.enter_context(redis(Path(folder)))
         memcached_port = stack.enter_context(memcached())
-        configure_django(folder, {}, redis_port, memcached_port)
+        configure_django(folder, redis_port, memcached_port)
         endpoint = s3.meta.endpoint_url
         subjects = [
             raw_http(s3),
             bare_obstore(endpoint),
-            *ours({}),
+            *ours(),
             *installed(lambda: crt(endpoint)),
             boto3_alone(s3),
             express_way(s3),
