@@ -1,6 +1,6 @@
 """Many entries at once: beside what the gateway gives raw connections, and over a network that takes its time.
 
-    python -m benchmarks.bulk [--quick] [--json FILE]
+python -m benchmarks.bulk [--quick] [--json FILE]
 """
 
 from __future__ import annotations

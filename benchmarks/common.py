@@ -88,9 +88,7 @@ def pairs(calls: Mapping[str, Callable[[], object]], count: int) -> dict[str, An
         for name in list(calls)[:: -1 if number % 2 else 1]:
             taken[name].append(timed(calls[name]))
     first, *others = taken
-    ratios = {
-        name: [one / other for one, other in zip(taken[first], taken[name], strict=True)] for name in others
-    }
+    ratios = {name: [one / other for one, other in zip(taken[first], taken[name], strict=True)] for name in others}
     return {
         "runs_s": {name: [rounded(seconds) for seconds in values] for name, values in taken.items()},
         "median_s": {name: rounded(statistics.median(values)) for name, values in taken.items()},

@@ -35,7 +35,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         if cache.get(name) != value:
             raise SystemExit(f"{name} came back as something else")
     cache.clear()
-    return {**where(("obstore", "boto3")), "runs": runs, "calls": {name: taken.told() for name, taken in samples.items()}}
+    return {
+        **where(("obstore", "boto3")),
+        "runs": runs,
+        "calls": {name: taken.told() for name, taken in samples.items()},
+    }
 
 
 def text(figures: dict[str, Any]) -> str:

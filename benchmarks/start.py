@@ -92,7 +92,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     assert info is not None  # noqa: S101 - put a line above
     works = {name: work.format(bucket=BUCKET, name=info.object_key) for name, work in WORK.items()}
     env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_CONTAINER")}
-    without = {name: value for name, value in env.items() if not name.startswith(("AWS_ACCESS", "AWS_SECRET", "AWS_SESS"))}
+    without = {
+        name: value for name, value in env.items() if not name.startswith(("AWS_ACCESS", "AWS_SECRET", "AWS_SESS"))
+    }
     with container() as variables:
         environments = {"environment": env, "container": {**without, **variables}}
         taken: dict[str, dict[str, list[float]]] = {kind: {name: [] for name in works} for kind in environments}
@@ -102,7 +104,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                     taken[kind][name].append(seconds_of(work, variables))
     cache.clear()
     medians = {
-        kind: {name: rounded(statistics.median(values)) for name, values in rows.items()} for kind, rows in taken.items()
+        kind: {name: rounded(statistics.median(values)) for name, values in rows.items()}
+        for kind, rows in taken.items()
     }
     return {
         **where(("obstore", "boto3")),

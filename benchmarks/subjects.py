@@ -128,7 +128,9 @@ def crt(endpoint: str) -> Subject:
         headers = http.HttpHeaders([("Host", host)])
         if body is not None:
             headers.add("Content-Length", str(len(body)))
-        request = http.HttpRequest(method, f"/{BUCKET}/awscrt/{key}", headers, None if body is None else io.BytesIO(body))
+        request = http.HttpRequest(
+            method, f"/{BUCKET}/awscrt/{key}", headers, None if body is None else io.BytesIO(body)
+        )
         kind = s3.S3RequestType.GET_OBJECT if body is None else s3.S3RequestType.PUT_OBJECT
         parts: list[bytes] = []
         made = client.make_request(type=kind, request=request, on_body=lambda chunk, **_: parts.append(chunk))
