@@ -98,6 +98,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     cache.put("key", VALUE, replace=True)
     info = cache.info("key")
     assert info is not None  # noqa: S101 - put a line above
+
+    def boto3_get() -> object:
+        return s3.get_object(Bucket=BUCKET, Key=info.object_key)["Body"].read()
+
     with tempfile.TemporaryDirectory() as folder:
         configure_django(folder)
         doors = [subject for subject in ours() if subject.name in DOORS]
@@ -108,7 +112,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "obstore": native_get(info.object_key),
             "CloudCached": lambda: cache.get("key"),
             **{subject.name: lambda subject=subject: subject.get("key") for subject in doors},  # type: ignore[misc]
-            "boto3": lambda: s3.get_object(Bucket=BUCKET, Key=info.object_key)["Body"].read(),
+            "boto3": boto3_get,
         }
         puts: dict[str, Callable[[], object]] = {
             "CloudCached": lambda: cache.put("put", VALUE, replace=True),

@@ -96,14 +96,18 @@ def text(figures: dict[str, Any]) -> str:
     afar = figures["from_afar"]
     return "\n".join(
         [
-            f"{figures['connections']} raw connections and as many of CloudCached's, medians of interleaved pairs;"
-            f" {told_of(figures)}:",
+            (
+                f"{figures['connections']} raw connections and as many of CloudCached's, medians of interleaved pairs;"
+                f" {told_of(figures)}:"
+            ),
             "",
             markdown(("", "raw HTTP", "CloudCached", "CloudCached / raw"), rows),
             "",
-            f"With {figures['latency_ms']:.0f} ms of added latency {figures['entries']:,} gets take"
-            f" {afar['one_by_one_s']:.1f} s one by one and {afar['get_many_s']:.2f} s by `get_many`:"
-            f" {afar['times_as_fast']:.0f} times as fast.",
+            (
+                f"With {figures['latency_ms']:.0f} ms of added latency {figures['entries']:,} gets take"
+                f" {afar['one_by_one_s']:.1f} s one by one and {afar['get_many_s']:.2f} s by `get_many`:"
+                f" {afar['times_as_fast']:.0f} times as fast."
+            ),
         ]
     )
 

@@ -129,13 +129,17 @@ def text(figures: dict[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            f"{figures['threads']} threads, random entries, medians of interleaved runs, in brackets the ratio to"
-            f" {int(first):,} entries; {told_of(figures)}:",
+            (
+                f"{figures['threads']} threads, random entries, medians of interleaved runs, in brackets the ratio to"
+                f" {int(first):,} entries; {told_of(figures)}:"
+            ),
             "",
             markdown(("entries", *(f"`{verb}`" for verb in per_s), "filled by `put_many`"), rows),
             "",
-            f"`clear` of {clear['removed']:,} entries: {clear['LIST']} LIST, {clear['DeleteObjects']} DeleteObjects,"
-            f" {clear['other']} other requests, {clear['seconds']:.1f} s.",
+            (
+                f"`clear` of {clear['removed']:,} entries: {clear['LIST']} LIST, {clear['DeleteObjects']} DeleteObjects,"
+                f" {clear['other']} other requests, {clear['seconds']:.1f} s."
+            ),
         ]
     )
 

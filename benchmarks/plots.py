@@ -8,12 +8,12 @@ from typing import Any
 
 import matplotlib as mpl
 
-from .common import KIB, MIB, size_name
+from .common import size_name
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - after the choice of its backend
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator  # noqa: E402
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 GROUND, INK, FAINT = "#f3f4f6", "#1f2937", "#c9ced6"
 #: Colours that stay apart also for the colour-blind (Okabe and Ito, darkened), and how the line is drawn.

@@ -62,8 +62,10 @@ def summary(figures: Figures) -> str:
     installed = ", ".join(f"{name} {one['versions'][name]}" for name in ("boto3", "obstore"))
     rows = [(what, _number(measured), wanted) for what, measured, wanted in ratios(figures)]
     lines = [
-        f"A Ceph gateway on loopback, {one['machine']}, {installed}, {one['date']}. More in"
-        " [docs/benchmarks.md](docs/benchmarks.md):",
+        (
+            f"A Ceph gateway on loopback, {one['machine']}, {installed}, {one['date']}. More in"
+            " [docs/benchmarks.md](docs/benchmarks.md):"
+        ),
         "",
         markdown(("ratio", "measured", "wanted"), rows),
     ]

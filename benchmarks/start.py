@@ -95,8 +95,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     without = {
         name: value for name, value in env.items() if not name.startswith(("AWS_ACCESS", "AWS_SECRET", "AWS_SESS"))
     }
-    with container() as variables:
-        environments = {"environment": env, "container": {**without, **variables}}
+    with container() as given:
+        environments = {"environment": env, "container": {**without, **given}}
         taken: dict[str, dict[str, list[float]]] = {kind: {name: [] for name in works} for kind in environments}
         for _ in range(2 if arguments.quick else 11):
             for kind, variables in environments.items():

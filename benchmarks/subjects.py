@@ -111,7 +111,8 @@ def boto3_alone(s3: Any) -> Subject:
 
 def crt(endpoint: str) -> Subject:
     """Return the S3 client of AWS's common runtime."""
-    from awscrt import auth, http, io as crt_io, s3  # noqa: PLC0415
+    from awscrt import auth, http, s3  # noqa: PLC0415
+    from awscrt import io as crt_io  # noqa: PLC0415
 
     host = urlsplit(endpoint).netloc
     given = auth.AwsCredentialsProvider.new_static(
@@ -183,10 +184,13 @@ def django_cache(name: str, alias: str, max_bytes: int = 64 * MIB, *, asks_s3: b
     """Return one of Django's caches, as a site uses it."""
     from django.core.cache import caches  # noqa: PLC0415
 
+    def get(key: str) -> Any:
+        return caches[alias].get(key)  # each thread has its own
+
     def put(key: str, value: bytes) -> None:
         caches[alias].set(key, value, 3600)
 
-    return Subject(name, lambda key: caches[alias].get(key), put, asks_s3, max_bytes)
+    return Subject(name, get, put, asks_s3, max_bytes)
 
 
 def flask_cache() -> Subject:
