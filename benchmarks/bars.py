@@ -14,6 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -111,7 +112,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "raw HTTP, unsigned": raw_get("raw"),
             "obstore": native_get(info.object_key),
             "CloudCached": lambda: cache.get("key"),
-            **{subject.name: lambda subject=subject: subject.get("key") for subject in doors},  # type: ignore[misc]
+            **{subject.name: partial(subject.get, "key") for subject in doors},
             "boto3": boto3_get,
         }
         puts: dict[str, Callable[[], object]] = {

@@ -1,6 +1,8 @@
 """Many entries at once: beside what the gateway gives raw connections, and over a network that takes its time.
 
-python -m benchmarks.bulk [--quick] [--json FILE]
+    python -m benchmarks.bulk [--quick] [--json FILE]
+
+Raw connections are as many as the pool has threads; pairs take turns.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import boto3
@@ -59,11 +60,8 @@ def by_size(subjects: list[Subject], sizes: Iterable[int], rounds: int, seconds:
         able = [subject for subject in subjects if size <= subject.max_bytes]
         values = {subject.name: subject.value(data) for subject in able}
         warm_up = 3 if size < MIB else 1
-        puts = {
-            subject.name: lambda subject=subject: subject.put("key", values[subject.name])  # type: ignore[misc]
-            for subject in able
-        }
-        gets = {subject.name: lambda subject=subject: subject.get("key") for subject in able}  # type: ignore[misc]
+        puts = {subject.name: partial(subject.put, "key", values[subject.name]) for subject in able}
+        gets = {subject.name: partial(subject.get, "key") for subject in able}
         most = rounds if size < MIB else max(1, rounds // 50)
         put_samples = in_turns(puts, rounds=most, seconds=seconds, warm_up=warm_up)
         for subject in able:

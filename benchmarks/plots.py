@@ -30,6 +30,8 @@ STYLES: dict[str, tuple[str, str]] = {
     "memcached, Django": ("#be185d", "--"),
     "database (SQLite), Django": ("#4d7c0f", "-"),
     "file, Django": ("#4d7c0f", "--"),
+    "diskcache": ("#4d7c0f", ":"),
+    "locmem, Django": ("#111827", "-."),
 }
 _RC = {
     "figure.facecolor": GROUND,

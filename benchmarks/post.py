@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from cloudcached import Client
@@ -27,8 +28,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     values = {"an integer": 42, "32 bytes": data.randbytes(32), "512 KB": data.randbytes(512 * KIB)}
     calls: dict[str, Callable[[], object]] = {}
     for name, value in values.items():
-        calls[f"PUT {name}"] = lambda name=name, value=value: cache.put(name, value, replace=True)  # type: ignore[misc]
-        calls[f"GET {name}"] = lambda name=name: cache.get(name)  # type: ignore[misc]
+        calls[f"PUT {name}"] = partial(cache.put, name, value, replace=True)
+        calls[f"GET {name}"] = partial(cache.get, name)
     runs = 5 if arguments.quick else arguments.runs
     samples = in_turns(calls, rounds=runs)
     for name, value in values.items():

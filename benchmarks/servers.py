@@ -1,6 +1,8 @@
 """Servers of others, on loopback and for one run: Debian's redis-server and memcached.
 
-python -m benchmarks.servers     apt-get install those that are missing (needs root or sudo)
+    python -m benchmarks.servers     apt-get install those that are missing (needs root or sudo)
+
+They keep nothing on disk.
 """
 
 from __future__ import annotations
