@@ -88,11 +88,9 @@ class Bulk:
         What fills more than a page is listed under 16 name prefixes in parallel; at most one page of each is held.
         Cost: 1 LIST for up to 1,000 objects; for more, about 1 per 1,000 and 16.
         """
-        root = self._engine.names.root
-        page, more = self._page(root)
+        page, more = self._page(self._engine.names.root)
         yield page
-        last = page[-1].object_key if page else ""
-        cursors = [(root + digit, last) for digit in _DIGITS if root + digit >= last[: len(root) + 1]] if more else []
+        cursors = self._parts_after(page) if more else []
         while cursors:
             turns = list(cursors)
             cursors = []
@@ -101,13 +99,10 @@ class Bulk:
                 if more:
                     cursors.append((under, page[-1].object_key))
 
-    def _pages_under(self, root: str) -> Iterator[list[Listed]]:
-        """Yield the pages of what begins with *root*, one after the other."""
-        after, more = "", True
-        while more:
-            page, more = self._page(root, after)
-            yield page
-            after = page[-1].object_key if page else ""
+    def _parts_after(self, page: list[Listed]) -> list[tuple[str, str]]:
+        """Return the name prefixes that a listing goes on with after its first *page*, and behind which name."""
+        root, last = self._engine.names.root, page[-1].object_key
+        return [(root + digit, last) for digit in _DIGITS if root + digit >= last[: len(root) + 1]]
 
     def _page(self, root: str, after: str = "") -> tuple[list[Listed], bool]:
         """Return one page, within a budget of its own, and whether there may be more. Cost: 1 LIST."""
@@ -125,36 +120,43 @@ class Bulk:
         return removed
 
     def _clear(self, prefix: str) -> tuple[int, dict[str, CloudCachedError]]:
-        root = self._engine.names.root
-        pages = self._pages_under(root)
-        first = next(pages, [])
-        if len(first) < _DELETE_LIMIT:  # the only page, but for stores that give short ones
-            return self._clear_pages(chain([first], pages), prefix)
-        removed, failures = 0, {}
-        work = partial(self._clear_under, prefix=prefix)
-        for _, (count, failed) in fan_out(work, [root + digit for digit in _DIGITS]):
+        """Remove thousands as they are listed, and together what is left of each part."""
+        first, more = self._page(self._engine.names.root)
+        removed, failures, left = 0, {}, self._doomed(first, prefix)
+        parts = self._parts_after(first) if more else []
+        for _, (count, failed, rest) in fan_out(partial(self._clear_part, prefix=prefix), parts):
             removed += count
+            failures.update(failed)
+            left += rest
+        for batch, failed in fan_out(self._delete_batch, _batches(left, _DELETE_LIMIT)):
+            removed += len(batch) - len(failed)
             failures.update(failed)
         return removed, failures
 
-    def _clear_under(self, root: str, *, prefix: str) -> tuple[int, dict[str, CloudCachedError]]:
+    def _clear_part(
+        self, cursor: tuple[str, str], *, prefix: str
+    ) -> tuple[int, dict[str, CloudCachedError], list[str]]:
+        """Return how many were removed, what failed, and up to 999 objects that are left to be removed."""
+        (under, after), more = cursor, True
+        removed, failures, left = 0, {}, []
         try:
-            return self._clear_pages(self._pages_under(root), prefix)
+            while more:
+                page, more = self._page(under, after)
+                after = page[-1].object_key if page else ""
+                left += self._doomed(page, prefix)
+                if len(left) >= _DELETE_LIMIT:
+                    batch, left = left[:_DELETE_LIMIT], left[_DELETE_LIMIT:]
+                    failed = self._delete_batch(batch)
+                    removed += len(batch) - len(failed)
+                    failures.update(failed)
         except StoreError as error:
-            return 0, {root: error}
+            failures[under] = error
+        return removed, failures, left
 
-    def _clear_pages(self, pages: Iterable[list[Listed]], prefix: str) -> tuple[int, dict[str, CloudCachedError]]:
-        removed, failures = 0, {}
-        for page in pages:
-            if prefix:
-                doomed = [object_key for object_key, _ in self._ours(page, prefix)]
-            else:
-                doomed = [row.object_key for row in page if self._engine.names.is_ours(row.object_key)]
-            if doomed:
-                failed = self._delete_batch(doomed)
-                removed += len(doomed) - len(failed)
-                failures.update(failed)
-        return removed, failures
+    def _doomed(self, page: Iterable[Listed], prefix: str) -> list[str]:
+        if prefix:
+            return [object_key for object_key, _ in self._ours(page, prefix)]
+        return [row.object_key for row in page if self._engine.names.is_ours(row.object_key)]
 
     def _ours(self, page: Iterable[Listed], prefix: str) -> Iterator[tuple[str, str]]:
         names = self._engine.names
