@@ -26,17 +26,17 @@ class Raw:
         """Return the URL of ``get_object`` or ``put_object``, good for a day."""
         return str(self._s3.generate_presigned_url(operation, Params={"Bucket": BUCKET, "Key": key}, ExpiresIn=86400))
 
-    def get(self, key: str) -> Callable[[], bytes]:
+    def get(self, key: str) -> Callable[[], bytes | bytearray]:
         """Return a GET of an object."""
         request = _head("GET", self.signed("get_object", key))
         return lambda: self.ask(request)
 
-    def put(self, key: str, body: bytes) -> Callable[[], bytes]:
+    def put(self, key: str, body: bytes) -> Callable[[], bytes | bytearray]:
         """Return a PUT of an object."""
         request = _head("PUT", self.signed("put_object", key), len(body)) + body
         return lambda: self.ask(request)
 
-    def ask(self, request: bytes) -> bytes:
+    def ask(self, request: bytes) -> bytes | bytearray:
         """Send a request and return the body of its answer."""
         line = getattr(self._lines, "line", None)
         if line is None:
@@ -53,7 +53,7 @@ def _head(method: str, url: str, size: int = 0) -> bytes:
     return f"{method} {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n{length}\r\n".encode()
 
 
-def _answer(line: socket.socket) -> bytes:
+def _answer(line: socket.socket) -> bytes | bytearray:
     data = line.recv(1 << 16)
     while (end := data.find(b"\r\n\r\n")) < 0:
         more = line.recv(1 << 16)
@@ -75,7 +75,7 @@ def _answer(line: socket.socket) -> bytes:
             if not count:
                 raise SystemExit("the server ended a raw connection")
             got += count
-        body = bytes(whole)
+        return whole
     return body
 
 

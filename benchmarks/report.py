@@ -75,7 +75,7 @@ def summary(figures: Figures) -> str:
 
 
 def _number(ratio: float) -> str:
-    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2f}"  # noqa: PLR2004 - three digits are enough
+    return f"{ratio:.1f}" if ratio >= 10 else f"{ratio:.2f}"  # noqa: PLR2004 - three digits are enough
 
 
 def ratios(figures: Figures) -> Iterator[tuple[str, float, str]]:

@@ -57,10 +57,10 @@ class Subject:
 def raw_http(s3: Any) -> Subject:
     """Return requests that were signed beforehand: each is prepared once, and then only sent."""
     raw = Raw(s3)
-    gets: dict[str, Callable[[], bytes]] = {}
-    puts: dict[tuple[str, int], Callable[[], bytes]] = {}
+    gets: dict[str, Callable[[], object]] = {}
+    puts: dict[tuple[str, int], Callable[[], object]] = {}
 
-    def get(key: str) -> bytes:
+    def get(key: str) -> Any:
         if key not in gets:
             gets[key] = raw.get(f"raw/{key}")
         return gets[key]()
@@ -93,7 +93,7 @@ def bare_obstore(endpoint: str) -> Subject:
         retry_config={"max_retries": 0},
     )
 
-    def get(key: str) -> bytes:
+    def get(key: str) -> Any:
         result = obstore.get(store, f"obstore/{key}")
         return bytes(result.bytes())
 
