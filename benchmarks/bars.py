@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "CloudCached": lambda: cache.put("put", VALUE, replace=True),
             "boto3": lambda: s3.put_object(Bucket=BUCKET, Key="put", Body=VALUE.encode()),
         }
-        figures = {
+        return {
             **where(("obstore", "boto3", "django", "flask-caching")),
             "rounds": rounds,
             "get": {name: samples.told() for name, samples in in_turns(gets, rounds=rounds, warm_up=WARM_UP).items()},
@@ -129,8 +129,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "many_entries": count,
             "many": many(cache, s3, count, runs),
         }
-    cache.clear()
-    return figures
 
 
 def text(figures: dict[str, Any]) -> str:

@@ -39,7 +39,7 @@ def against_raw(count: int, runs: int) -> dict[str, Any]:
         if len(cache.get_many(entries)) != count:
             raise SystemExit("get_many lost entries")
 
-    figures = {
+    return {
         "get_many": pairs({"raw": lambda: all_of(gets, WIDTH), "CloudCached": read}, runs),
         "put_many": pairs(
             {
@@ -49,9 +49,6 @@ def against_raw(count: int, runs: int) -> dict[str, Any]:
             runs,
         ),
     }
-    cache.clear()
-    Client(f"s3://{BUCKET}/bulk-raw/bulk").clear()
-    return figures
 
 
 def from_afar(count: int) -> dict[str, float]:
@@ -67,7 +64,6 @@ def from_afar(count: int) -> dict[str, float]:
         }
         taken = in_turns(calls, rounds=1, warm_up=0)
         taken["get_many"] = in_turns({"": calls["get_many"]}, rounds=3, warm_up=0)[""]
-        cache.clear()
     loop, many = (taken[name].told()["p50_ms"] / 1e3 for name in calls)
     return {"one_by_one_s": rounded(loop), "get_many_s": rounded(many), "times_as_fast": rounded(loop / many)}
 

@@ -20,10 +20,13 @@ from urllib.parse import urlsplit
 
 import boto3
 
-BUCKET = "cloudcached-benchmark"
+#: Each process has one of its own, and removes it at the end.
+BUCKET = f"cloudcached-benchmark-{os.getpid()}"
 #: Of whatever is random: values, and the order of keys.
 SEED = 20090413
 KIB, MIB = 2**10, 2**20
+
+_made: list[str] = []
 
 
 @dataclass
@@ -123,9 +126,27 @@ def s3_client() -> Any:
     from botocore.config import Config  # noqa: PLC0415 - what is not needed is not imported
 
     s3 = boto3.client("s3", config=Config(max_pool_connections=64, retries={"total_max_attempts": 3}))
-    if BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
-        s3.create_bucket(Bucket=BUCKET)
+    make_bucket(s3, BUCKET)
     return s3
+
+
+def make_bucket(s3: Any, name: str) -> None:
+    """Make a bucket that is removed at the end, unless this run has it already."""
+    if name not in _made:
+        s3.create_bucket(Bucket=name)
+        _made.append(name)
+
+
+def remove_buckets() -> None:
+    """Remove all buckets of this run and what is in them."""
+    s3 = boto3.client("s3") if _made else None
+    while s3 and _made:
+        name = _made.pop()
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=name):
+            names = [{"Key": row["Key"]} for row in page.get("Contents", ())]
+            if names:
+                s3.delete_objects(Bucket=name, Delete={"Objects": names, "Quiet": True})
+        s3.delete_bucket(Bucket=name)
 
 
 def environment(endpoint: str) -> dict[str, str]:
@@ -190,7 +211,10 @@ def section(run: Callable[[argparse.Namespace], dict[str, Any]], doc: str | None
     for name, default in more:
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"default: {default}")
     arguments = parser.parse_args()
-    figures = run(arguments)
+    try:
+        figures = run(arguments)
+    finally:
+        remove_buckets()
     if arguments.json:
         write_json(figures, arguments.json)
     else:

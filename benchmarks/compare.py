@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -56,6 +57,7 @@ def by_size(subjects: list[Subject], sizes: Iterable[int], rounds: int, seconds:
     """Return the times of gets and of puts, by size and subject; each subject gets and puts the same bytes."""
     dice, figures = random.Random(SEED), {}  # noqa: S311 - the same bytes in each run
     for size in sizes:
+        print(f"  values of {size_name(size)}", file=sys.stderr, flush=True)
         data = dice.randbytes(size)
         able = [subject for subject in subjects if size <= subject.max_bytes]
         values = {subject.name: subject.value(data) for subject in able}
@@ -100,6 +102,7 @@ def rates(subjects: list[Subject], threads: Iterable[int], seconds: float, repea
     """Return the gets of 32 bytes a second, by number of threads and subject: medians of interleaved runs."""
     figures: dict[str, Any] = {}
     for count in threads:
+        print(f"  {len(subjects)} subjects, {count} threads", file=sys.stderr, flush=True)
         taken: dict[str, list[float]] = {subject.name: [] for subject in subjects}
         with ThreadPoolExecutor(count) as pool:
             for subject in subjects:
@@ -162,7 +165,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     s3 = s3_client()
     with all_subjects(s3) as subjects:
         crowd = [subject for subject in subjects if subject.asks_s3 or subject.name in SERVERS]
-        figures = {
+        return {
             **where(PACKAGES),
             "seconds": seconds,
             "sizes": by_size(subjects, SIZES[:2] if quick else SIZES, 2 if quick else ROUNDS, seconds),
@@ -170,8 +173,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "latency": with_latency(LATENCIES_MS[:2] if quick else LATENCIES_MS, spell, repeats),
             "forwarder_per_s": forwarder(spell),
         }
-    Client(f"s3://{BUCKET}/latency").clear()
-    return figures
 
 
 def text(figures: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from cloudcached import Client
 from cloudcached.pool import WIDTH
 from tests.fault_proxy import FaultProxy
 
-from .common import BUCKET, SEED, environment, markdown, rounded, s3_client, section, timed, told_of, where
+from .common import BUCKET, SEED, environment, make_bucket, markdown, rounded, s3_client, section, timed, told_of, where
 from .compare import rate
 
 VALUE = "x" * 32
@@ -98,10 +98,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     s3 = s3_client()
     caches, fill = {}, {}
     for size in steps(entries):
-        if _bucket(size) not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
-            s3.create_bucket(Bucket=_bucket(size))
+        make_bucket(s3, _bucket(size))
         caches[size], fill[str(size)] = filled(size)
-    figures = {
+    return {
         **where(("obstore", "boto3")),
         "entries": entries,
         "threads": WIDTH,
@@ -109,10 +108,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "per_s": measured(caches, seconds, repeats),
         "clear": cleared(entries),
     }
-    for size, cache in caches.items():
-        cache.clear()
-        s3.delete_bucket(Bucket=_bucket(size))
-    return figures
 
 
 def text(figures: dict[str, Any]) -> str:

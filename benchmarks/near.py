@@ -139,7 +139,6 @@ def places(rounds: int) -> dict[str, dict[str, float]]:
             }
             taken = in_turns(calls, rounds, 1)
             figures[name] = {place: rounded(seconds * 1e3) for place, seconds in taken.items()}
-        plain.clear()
         disk.close()
     return figures
 

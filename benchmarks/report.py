@@ -25,6 +25,8 @@ SECTIONS: dict[str, Any] = {
     "compare": compare,
     "growth": growth,
 }
+#: A run of growth that is made by hand, and shown below the other where it is kept.
+BY_HAND = "growth-by-hand"
 #: Pictures of the README.
 PICTURES = {
     "get-by-size.png": "Median time of a get by size, on S3 and beside it",
@@ -36,13 +38,16 @@ Figures = dict[str, dict[str, Any]]
 
 def kept(folder: Path) -> Figures:
     """Return the figures of each section that has any in a folder."""
-    paths = {name: folder / f"{name}.json" for name in SECTIONS}
+    paths = {name: folder / f"{name}.json" for name in (*SECTIONS, BY_HAND)}
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
 
 
 def blocks(figures: Figures) -> dict[tuple[str, str], str]:
     """Return the text of each block: by page, and by the name of its marks."""
-    found = {("docs/benchmarks.md", name): SECTIONS[name].text(figures[name]) for name in figures if name != "near"}
+    shown = [name for name in SECTIONS if name in figures and name != "near"]
+    found = {("docs/benchmarks.md", name): SECTIONS[name].text(figures[name]) for name in shown}
+    if BY_HAND in figures:
+        found["docs/benchmarks.md", BY_HAND] = growth.text(figures[BY_HAND])
     if "near" in figures:
         found["docs/near.md", ""] = near.text(figures["near"])
     if "bars" in figures:

@@ -102,7 +102,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             for kind, variables in environments.items():
                 for name, work in works.items():
                     taken[kind][name].append(seconds_of(work, variables))
-    cache.clear()
     medians = {
         kind: {name: rounded(statistics.median(values)) for name, values in rows.items()}
         for kind, rows in taken.items()

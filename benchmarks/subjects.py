@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -58,7 +59,7 @@ def raw_http(s3: Any) -> Subject:
     """Return requests that were signed beforehand: each is prepared once, and then only sent."""
     raw = Raw(s3)
     gets: dict[str, Callable[[], object]] = {}
-    puts: dict[tuple[str, int], Callable[[], object]] = {}
+    puts: dict[str, tuple[bytes, Callable[[], object]]] = {}
 
     def get(key: str) -> Any:
         if key not in gets:
@@ -66,11 +67,9 @@ def raw_http(s3: Any) -> Subject:
         return gets[key]()
 
     def put(key: str, value: bytes) -> object:
-        at = key, id(value)
-        if at not in puts:
-            puts.clear()  # large bodies
-            puts[at] = raw.put(f"raw/{key}", value)
-        return puts[at]()
+        if key not in puts or puts[key][0] is not value:
+            puts[key] = value, raw.put(f"raw/{key}", value)
+        return puts[key][1]()
 
     return Subject("raw HTTP", get, put)
 
@@ -264,8 +263,8 @@ def all_subjects(s3: Any) -> Iterator[list[Subject]]:
     """Yield all that can be compared here, the slowest way to S3 first, the fastest without it last."""
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
-        redis_port = stack.enter_context(redis(Path(folder)))
-        memcached_port = stack.enter_context(memcached())
+        redis_port = stack.enter_context(redis(Path(folder))) if find_spec("redis") else None
+        memcached_port = stack.enter_context(memcached()) if find_spec("pymemcache") else None
         configure_django(folder, redis_port, memcached_port)
         endpoint = s3.meta.endpoint_url
         subjects = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +117,24 @@ class TestDeleteMany:
         assert bench.client.delete_many(VALUES) is True
         assert asked == [40, 20, 10, 5, 2, 1]
         assert list(bench.rival.keys()) == []
+
+    def test_a_thousand_keys_have_the_time_of_a_thousand_and_four_requests_are_under_way(self, bench):
+        """Else they only wait for each other, and the timeout is over before the store has done its work."""
+        seen, running, most = [], [], []
+
+        class Watched(Wrapper):
+            def delete_many(self, object_keys: Any, *, timeout: float) -> dict[str, StoreError]:
+                running.append(1)
+                most.append(len(running))
+                seen.append((len(list(object_keys)), timeout))
+                time.sleep(0.005)
+                running.pop()
+                return {}
+
+        wrap(bench.client, Watched)
+        bench.client.delete_many([f"{number}" for number in range(10_010)])
+        assert sorted(seen) == [(10, 5 + 10 * 0.02), *[(1_000, 5 + 1_000 * 0.02)] * 10]
+        assert max(most) <= 4
 
     def test_keys_that_stay_busy_are_told_in_time(self, bench):
         name = bench.client._engine.place("key 3").object_key
