@@ -9,7 +9,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,9 @@ MANY: Final = 100
 SMALL_BYTES: Final = 32
 #: Entries are removed at the end; of a run that is killed they expire.
 _EXPIRE_S: Final = 3600
+
+#: What a client counts them as.
+_KINDS: Final = {"PUT": "put", "GET": "get", "DeleteObjects": "delete_many"}
 
 #: Called with how much is done, from 0 to 1, and what is next.
 Progress = Callable[[float, str], None]
@@ -57,33 +60,45 @@ class Plan:
         """Return how many bytes of values are put."""
         return sum(size * count for size, count in self.calls()["PUT"].items())
 
-    def dollars(self) -> dict[str, float]:
-        """Return what the requests cost, by storage class of S3; deletes are free."""
-        calls, found = self.calls(), {}
+    def dollars(self, sent: Mapping[str, int] | None = None) -> dict[str, float]:
+        """Return what the requests cost, by storage class of S3, as planned or as they were *sent*; deletes are free."""
+        planned = self.requests()
+        shares = {method: (sent or planned)[method] / planned[method] for method in ("GET", "PUT")}
+        found = {}
         for store in PRICES:
             if isinstance(store, ObjectStore):
-                gets = sum(count * million(store, size)[0] for size, count in calls["GET"].items())
-                puts = sum(count * million(store, size)[1] for size, count in calls["PUT"].items())
-                found[store.name] = (gets + puts) / 1e6
+                each = {
+                    size: dict(zip(("GET", "PUT"), million(store, size), strict=True)) for size in self._all_sizes()
+                }
+                found[store.name] = sum(
+                    shares[method] * count * each[size][method] / 1e6
+                    for method, by_size in self.calls().items()
+                    for size, count in by_size.items()
+                )
         return found
+
+    def _all_sizes(self) -> set[int]:
+        return {*self.sizes, SMALL_BYTES}
 
 
 def measure(client: Client, plan: Plan, progress: Progress) -> dict[str, Any]:
     """Measure a cache as planned, and remove what was written, also when interrupted.
 
-    Returns milliseconds of puts and gets by size, and gets a second by threads and by bulk calls. *client* should have
-    no near tier, which would answer instead of the store. Raises what its verbs raise.
+    Returns milliseconds of puts and gets by size, gets a second by threads and by bulk calls, and the requests as they
+    were counted. *client* should have no near tier, which would answer instead of the store. Raises what its verbs raise.
 
-    **Cost:** ``plan.requests()``, and ``retries`` more.
+    **Cost:** ``plan.requests()``, and those that must be repeated.
     """
     work = _Work(client, plan, progress)
-    retries = client.stats().get("retries", 0)
+    before = client.stats()
     try:
         figures = {"values": work.values(), "many": work.many(), "threads": work.threads()}
     finally:
         client.delete_many(work.keys)
     progress(1.0, "")
-    return {**figures, "requests": plan.requests(), "retries": client.stats().get("retries", 0) - retries}
+    after = client.stats()
+    sent = {name: after.get(f"requests.{kind}", 0) - before.get(f"requests.{kind}", 0) for name, kind in _KINDS.items()}
+    return {**figures, "requests": sent}
 
 
 class _Work:

@@ -68,7 +68,8 @@ def bench(
     with advancing("measuring") as progress, Client(target.url, **{**options, "fail_silently": False}) as client:
         figures = measure(client, plan, progress)
     if as_json:
-        show_json({"url": config.url, **figures, "dollars": plan.dollars(), "prices": PRICES_DATE})
+        dollars = plan.dollars(figures["requests"])
+        show_json({"url": config.url, **figures, "dollars": dollars, "prices": PRICES_DATE})
     else:
         _show(figures, plan)
 
@@ -93,12 +94,11 @@ def _show(figures: dict[str, Any], plan: Plan) -> None:
     rates += [(f"{verb} of {MANY}", figures["many"][f"{verb}_per_s"]) for verb in ("get_many", "put_many")]
     show_table((f"{SMALL_BYTES} bytes each", "entries a second"), [(name, f"{rate:,.0f}") for name, rate in rates])
     click.echo()
-    again = f", {figures['retries']} of them again" if figures["retries"] else ""
-    click.echo(_costs(figures["requests"], plan) + again)
+    click.echo(_costs(figures["requests"], plan))
 
 
 def _costs(requests: dict[str, int], plan: Plan) -> str:
     """Return the requests and their price in one line."""
     each = ", ".join(f"{count:,} {method}" for method, count in requests.items())
-    price = ", ".join(f"${dollars:.4f} on {name}" for name, dollars in plan.dollars().items())
+    price = ", ".join(f"${dollars:.4f} on {name}" for name, dollars in plan.dollars(requests).items())
     return f"{sum(requests.values()):,} requests ({each}): {price}, by the prices of {PRICES_DATE}"
