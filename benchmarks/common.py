@@ -104,10 +104,14 @@ def where(packages: Iterable[str]) -> dict[str, Any]:
     return {
         "machine": f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}",
         "versions": versions(packages),
-        "endpoint": urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname,
+        "server": os.environ.get("BENCHMARK_SERVER") or f"the S3 server {urlsplit(_endpoint()).hostname}",
         "date": time.strftime("%Y-%m-%d"),
         "seed": SEED,
     }
+
+
+def _endpoint() -> str:
+    return os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com"
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
@@ -181,7 +185,7 @@ def duration(milliseconds: float) -> str:
 def told_of(figures: Mapping[str, Any]) -> str:
     """Return where it was measured, for people."""
     installed = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
-    return f"{figures['machine']}, a Ceph gateway on loopback, {figures['date']} ({installed})"
+    return f"{figures['machine']}, {figures['server']}, {figures['date']} ({installed})"
 
 
 def insert(page: Path, text: str, name: str = "") -> None:

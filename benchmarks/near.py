@@ -148,7 +148,7 @@ def text(figures: dict[str, Any]) -> str:
     versions = figures["versions"]
     measured = (
         f"Medians of {figures['rounds']} rounds in turns, {figures['machine']}, Django {versions['django']}, diskcache"
-        f" {versions['diskcache']}, a Ceph gateway on loopback, {figures['date']} (`make bench`):"
+        f" {versions['diskcache']}, {figures['server']}, {figures['date']} (`make bench`):"
     )
     return "\n".join(
         [

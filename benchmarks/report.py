@@ -68,7 +68,7 @@ def summary(figures: Figures) -> str:
     rows = [(what, _number(measured), wanted) for what, measured, wanted in ratios(figures)]
     lines = [
         (
-            f"A Ceph gateway on loopback, {one['machine']}, {installed}, {one['date']}. More in"
+            f"On {one['server']}, {one['machine']}, {installed}, {one['date']}. More in"
             " [docs/benchmarks.md](docs/benchmarks.md):"
         ),
         "",

@@ -24,7 +24,7 @@ KEPT = {
     "compare": {"seconds", "sizes", "threads", "latency", "forwarder_per_s"},
     "growth": {"entries", "threads", "fill_s", "per_s", "clear"},
 }
-WHERE = {"machine", "versions", "endpoint", "date", "seed"}
+WHERE = {"machine", "versions", "server", "date", "seed"}
 
 
 def figures() -> dict[str, dict[str, Any]]:
