@@ -4,7 +4,7 @@
 #   make demo  [ONCE=1]          the Django and the Flask site of example_project on an S3 server of their own
 #   make lint types              ruff; mypy --strict
 #   make generate                write cloudcached/_async.py anew from client.py
-#   make bench                   the promised ratios on a Ceph gateway of its own, written into the README
+#   make bench [SECTIONS="bulk"] CloudCached beside others on a Ceph gateway of its own, written into README and docs
 #   make soak  [SECONDS=300]     a site under load, its S3 server killed and restarted; gunicorn threads, then gevent
 #   make fuzz  [SECONDS=180]     the entry parser under atheris
 #   make matrix                  the suite on every pair of Python and Django
@@ -47,9 +47,9 @@ generate: $(VENV)/.lint
 	$(PY) tests/generate_async.py
 	$(PY) -m ruff format cloudcached/_async.py
 
-bench: $(VENV)/.test
-	benchmarks/on-ceph $(PY) -m benchmarks.bars --readme README.md --json docs/figures/bars.json
-	benchmarks/on-ceph $(PY) -m benchmarks.near --page docs/near.md --json docs/figures/near.json
+bench: $(VENV)/.bench
+	$(PY) -m benchmarks.servers
+	benchmarks/on-ceph $(PY) -m benchmarks $(SECTIONS)
 
 soak: $(VENV)/.test
 	$(PY) -m benchmarks.soak --seconds $(or $(SECONDS),300)
@@ -85,10 +85,11 @@ $(MADE):
 $(VENV)/.test: PACKAGES = --editable '.[django,flask,cli,encryption]' --group test
 $(VENV)/.demo: PACKAGES = --editable '.[django,flask]' --group demo
 $(VENV)/.lint: PACKAGES = --group lint
+$(VENV)/.bench: PACKAGES = --editable '.[django,flask,cli,disk]' --group bench
 $(VENV)/.types: PACKAGES = --group types
 $(VENV)/.build: PACKAGES = --group build
 
-$(addprefix $(VENV)/.,test demo lint types build): $(MADE) pyproject.toml
+$(addprefix $(VENV)/.,test demo bench lint types build): $(MADE) pyproject.toml
 	@echo "Installing the packages for make $(@F:.%=%)"
 	@$(PIP) install $(PACKAGES)
 	@touch $@

@@ -174,7 +174,7 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if arguments.page:
-        from .bars import insert  # noqa: PLC0415
+        from .common import insert  # noqa: PLC0415
 
         insert(arguments.page, table(figures))
 

@@ -1,6 +1,6 @@
 """What a hit in the near tier takes, against Django's locmem and diskcache, and what an old entry costs.
 
-    python -m benchmarks.near [--rounds 300] [--json FILE] [--page docs/near.md]
+    python -m benchmarks.near [--rounds 300] [--quick] [--json FILE]
 
 Hits need no server. With an S3 server in the environment (``AWS_ENDPOINT_URL`` and credentials) it also measures what is
 found in memory, on disk, in the store unchanged (304), and in the store. All calls of a table take turns, so that what
@@ -11,25 +11,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import boto3
 import diskcache
 import django
 from django.conf import settings
 
 from cloudcached import Client
 
-from .bars import BUCKET, insert
+from .common import BUCKET, rounded, s3_client, section, where
 
 NEAR = {"max_bytes": 64 * 2**20, "max_age": 3600}
 VALUES = {
@@ -97,7 +92,7 @@ def hits(rounds: int) -> dict[str, dict[str, float]]:
             taken["`await Client.aget`"] = (
                 in_turns({"": lambda: loop.run_until_complete(awaited())}, rounds // 3, 1)[""] / BATCH
             )
-            figures[name] = {cache: seconds * 1e6 for cache, seconds in taken.items()}
+            figures[name] = {cache: rounded(seconds * 1e6) for cache, seconds in taken.items()}
     loop.close()
     return figures
 
@@ -119,9 +114,7 @@ class Clock:
 
 def places(rounds: int) -> dict[str, dict[str, float]]:
     """Return the milliseconds of a ``get`` by entry and by where it is found."""
-    s3 = boto3.client("s3")
-    if BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
-        s3.create_bucket(Bucket=BUCKET)
+    s3_client()
     url, clock = f"s3://{BUCKET}/near", Clock()
     memory, plain = Client(url, clock=clock, near=NEAR), Client(url)
 
@@ -145,18 +138,17 @@ def places(rounds: int) -> dict[str, dict[str, float]]:
                 "the store": lambda: plain.get("entry"),
             }
             taken = in_turns(calls, rounds, 1)
-            figures[name] = {place: seconds * 1e3 for place, seconds in taken.items()}
-        plain.clear()
+            figures[name] = {place: rounded(seconds * 1e3) for place, seconds in taken.items()}
         disk.close()
     return figures
 
 
-def tables(figures: dict[str, Any]) -> str:
+def text(figures: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     versions = figures["versions"]
     measured = (
         f"Medians of {figures['rounds']} rounds in turns, {figures['machine']}, Django {versions['django']}, diskcache"
-        f" {versions['diskcache']}, a Ceph gateway on loopback, {figures['date']} (`make bench`):"
+        f" {versions['diskcache']}, {figures['server']}, {figures['date']} (`make bench`):"
     )
     return "\n".join(
         [
@@ -181,28 +173,14 @@ def table(title: str, columns: dict[str, dict[str, float]], form: str) -> list[s
     ]
 
 
-def main() -> None:
-    """Measure, print, and write where asked."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--page", type=Path, help="write the tables between the marks of this file")
-    arguments = parser.parse_args()
-    figures: dict[str, Any] = {
-        "machine": f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}",
-        "versions": {name: version(name) for name in ("django", "diskcache", "obstore")},
-        "date": time.strftime("%Y-%m-%d"),
-        "rounds": arguments.rounds,
-        "hits_us": hits(arguments.rounds),
-    }
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return all figures."""
+    rounds = 3 if arguments.quick else arguments.rounds
+    figures = {**where(("django", "diskcache", "obstore")), "rounds": rounds, "hits_us": hits(rounds)}
     if "AWS_ENDPOINT_URL" in os.environ:
-        figures["places_ms"] = places(min(arguments.rounds, 60))
-    print(tables(figures))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    if arguments.page:
-        insert(arguments.page, tables(figures))
+        figures["places_ms"] = places(min(rounds, 60))
+    return figures
 
 
 if __name__ == "__main__":
-    main()
+    section(run, __doc__, ("rounds", 300))

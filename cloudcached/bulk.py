@@ -13,6 +13,7 @@ from .engine import Engine
 from .errors import CloudCachedError, KeyRejected, PartialFailure, StoreError
 from .hooks import Counters
 from .pool import fan_out
+from .retry import Budget
 from .stores.base import Listed
 
 T = TypeVar("T")
@@ -20,6 +21,10 @@ R = TypeVar("R")
 
 #: S3's limit for one DeleteObjects.
 _DELETE_LIMIT = 1000
+#: Beside the timeout, for each key of a DeleteObjects: a busy Ceph gateway takes 3 ms for each, and of all alike.
+_DELETE_S_PER_KEY = 0.02
+#: DeleteObjects that are under way at once. S3 takes 3,500 deletes a second under a prefix: more only wait for each other.
+_DELETES_AT_ONCE = 4
 #: What the names of entries begin with, after the root: caches of more than a page are listed under each in parallel.
 _DIGITS = string.hexdigits[:16]
 
@@ -71,7 +76,7 @@ class Bulk:
         by_object_key = {self._engine.place(key).object_key: key for key in keys}
         failures: dict[str, CloudCachedError] = {}
         with self._engine.writing(by_object_key.values()):
-            for _, failed in fan_out(self._delete_batch, _batches(by_object_key, _DELETE_LIMIT)):
+            for _, failed in self._delete_batches(by_object_key):
                 failures.update((by_object_key[object_key], error) for object_key, error in failed.items())
         if failures:
             raise PartialFailure("delete_many", {}, failures)
@@ -88,11 +93,9 @@ class Bulk:
         What fills more than a page is listed under 16 name prefixes in parallel; at most one page of each is held.
         Cost: 1 LIST for up to 1,000 objects; for more, about 1 per 1,000 and 16.
         """
-        root = self._engine.names.root
-        page, more = self._page(root)
+        page, more = self._page(self._engine.names.root)
         yield page
-        last = page[-1].object_key if page else ""
-        cursors = [(root + digit, last) for digit in _DIGITS if root + digit >= last[: len(root) + 1]] if more else []
+        cursors = self._parts_after(page) if more else []
         while cursors:
             turns = list(cursors)
             cursors = []
@@ -101,13 +104,10 @@ class Bulk:
                 if more:
                     cursors.append((under, page[-1].object_key))
 
-    def _pages_under(self, root: str) -> Iterator[list[Listed]]:
-        """Yield the pages of what begins with *root*, one after the other."""
-        after, more = "", True
-        while more:
-            page, more = self._page(root, after)
-            yield page
-            after = page[-1].object_key if page else ""
+    def _parts_after(self, page: list[Listed]) -> list[tuple[str, str]]:
+        """Return the name prefixes that a listing goes on with after its first *page*, and behind which name."""
+        root, last = self._engine.names.root, page[-1].object_key
+        return [(root + digit, last) for digit in _DIGITS if root + digit >= last[: len(root) + 1]]
 
     def _page(self, root: str, after: str = "") -> tuple[list[Listed], bool]:
         """Return one page, within a budget of its own, and whether there may be more. Cost: 1 LIST."""
@@ -125,36 +125,44 @@ class Bulk:
         return removed
 
     def _clear(self, prefix: str) -> tuple[int, dict[str, CloudCachedError]]:
-        root = self._engine.names.root
-        pages = self._pages_under(root)
-        first = next(pages, [])
-        if len(first) < _DELETE_LIMIT:  # the only page, but for stores that give short ones
-            return self._clear_pages(chain([first], pages), prefix)
-        removed, failures = 0, {}
-        work = partial(self._clear_under, prefix=prefix)
-        for _, (count, failed) in fan_out(work, [root + digit for digit in _DIGITS]):
+        """Remove thousands as they are listed, and together what is left of each part."""
+        first, more = self._page(self._engine.names.root)
+        removed, failures, left = 0, {}, self._doomed(first, prefix)
+        parts = self._parts_after(first) if more else []
+        clear_part = partial(self._clear_part, prefix=prefix)
+        for _, (count, failed, rest) in fan_out(clear_part, parts, ahead=_DELETES_AT_ONCE):
             removed += count
+            failures.update(failed)
+            left += rest
+        for batch, failed in self._delete_batches(left):
+            removed += len(batch) - len(failed)
             failures.update(failed)
         return removed, failures
 
-    def _clear_under(self, root: str, *, prefix: str) -> tuple[int, dict[str, CloudCachedError]]:
+    def _clear_part(
+        self, cursor: tuple[str, str], *, prefix: str
+    ) -> tuple[int, dict[str, CloudCachedError], list[str]]:
+        """Return how many were removed, what failed, and up to 999 objects that are left to be removed."""
+        (under, after), more = cursor, True
+        removed, failures, left = 0, {}, []
         try:
-            return self._clear_pages(self._pages_under(root), prefix)
+            while more:
+                page, more = self._page(under, after)
+                after = page[-1].object_key if page else ""
+                left += self._doomed(page, prefix)
+                if len(left) >= _DELETE_LIMIT:
+                    batch, left = left[:_DELETE_LIMIT], left[_DELETE_LIMIT:]
+                    failed = self._delete_batch(batch)
+                    removed += len(batch) - len(failed)
+                    failures.update(failed)
         except StoreError as error:
-            return 0, {root: error}
+            failures[under] = error
+        return removed, failures, left
 
-    def _clear_pages(self, pages: Iterable[list[Listed]], prefix: str) -> tuple[int, dict[str, CloudCachedError]]:
-        removed, failures = 0, {}
-        for page in pages:
-            if prefix:
-                doomed = [object_key for object_key, _ in self._ours(page, prefix)]
-            else:
-                doomed = [row.object_key for row in page if self._engine.names.is_ours(row.object_key)]
-            if doomed:
-                failed = self._delete_batch(doomed)
-                removed += len(doomed) - len(failed)
-                failures.update(failed)
-        return removed, failures
+    def _doomed(self, page: Iterable[Listed], prefix: str) -> list[str]:
+        if prefix:
+            return [object_key for object_key, _ in self._ours(page, prefix)]
+        return [row.object_key for row in page if self._engine.names.is_ours(row.object_key)]
 
     def _ours(self, page: Iterable[Listed], prefix: str) -> Iterator[tuple[str, str]]:
         names = self._engine.names
@@ -167,9 +175,13 @@ class Bulk:
             if key is not None and key.startswith(prefix):
                 yield row.object_key, key
 
+    def _delete_batches(self, object_keys: Iterable[str]) -> Iterator[tuple[list[str], dict[str, CloudCachedError]]]:
+        return fan_out(self._delete_batch, _batches(object_keys, _DELETE_LIMIT), ahead=_DELETES_AT_ONCE)
+
     def _delete_batch(self, object_keys: list[str]) -> dict[str, CloudCachedError]:
         """Remove up to 1,000 objects; return the error of each that is still there."""
-        engine, budget = self._engine, self._engine.budget()
+        engine = self._engine
+        budget = Budget(engine.clock, engine.budget().left + len(object_keys) * _DELETE_S_PER_KEY)
         final: dict[str, CloudCachedError] = {}
         pending = object_keys
         try:

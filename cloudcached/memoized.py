@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import sys
 from collections.abc import Callable, Iterable
@@ -163,4 +162,6 @@ def _mark_async(memoized: Memoized[..., Any]) -> None:
     if sys.version_info >= (3, 12):
         inspect.markcoroutinefunction(memoized)
     else:
+        import asyncio  # noqa: PLC0415 - for those who await
+
         memoized.__dict__["_is_coroutine"] = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # noqa: SLF001

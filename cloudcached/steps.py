@@ -7,17 +7,20 @@ go to the shared pool and nothing else holds a thread.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import sys
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextvars import ContextVar
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from . import pool
 from ._types import Clock
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    import asyncio
 
 R = TypeVar("R")
 
@@ -69,6 +72,10 @@ async def ado(steps: Steps[R]) -> R:
 
 def is_on_loop() -> bool:
     """Tell whether an event loop is running in this thread, which waits for what this thread does."""
+    if "asyncio" not in sys.modules:  # an event loop would have imported it
+        return False
+    import asyncio  # noqa: PLC0415 - as in the pool
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -140,6 +147,8 @@ class Pause:
 
     async def ado(self) -> None:
         """Let others run."""
+        import asyncio  # noqa: PLC0415 - as in the pool
+
         await asyncio.sleep(self._seconds)
 
 
@@ -156,6 +165,8 @@ class Wait:
 
     async def ado(self) -> bool:
         """Let others run."""
+        import asyncio  # noqa: PLC0415 - as in the pool
+
         here = asyncio.wrap_future(self._future)
         try:
             return bool((await asyncio.wait([here], timeout=self._seconds))[0])
@@ -179,6 +190,8 @@ class Together:
 
     async def ado(self) -> Any:
         """Await them in a task of their own."""
+        import asyncio  # noqa: PLC0415 - as in the pool
+
         return await asyncio.shield(_task(self._steps, self._given_up))
 
 
@@ -202,6 +215,8 @@ _tasks: Final[set[asyncio.Task[Any]]] = set()  # the event loop itself holds its
 
 
 def _task(steps: Steps[R], given_up: Callable[[], None]) -> asyncio.Task[R]:
+    import asyncio  # noqa: PLC0415 - as in the pool
+
     def end(task: asyncio.Task[R]) -> None:
         _tasks.discard(task)
         if inspect.getgeneratorstate(steps) == inspect.GEN_CREATED:  # what had begun has cleaned up after itself

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from .. import __version__
+from .bench import bench
 from .cost import cost
 from .data import COMMANDS
 from .doctor import doctor
@@ -38,7 +39,7 @@ def verbs(ctx: click.Context) -> None:
     ctx.obj = ctx.obj or Target.of_environment()
 
 
-for command in (*COMMANDS, doctor, cost):
+for command in (*COMMANDS, doctor, bench, cost):
     verbs.add_command(command)
 
 

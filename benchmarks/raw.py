@@ -1,0 +1,103 @@
+"""The floor: HTTP over keep-alive connections with as little around it as Python can have.
+
+Requests are signed beforehand (in their query), so that the server does what it does for the others, and the client
+nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from .common import BUCKET
+
+
+class Raw:
+    """Requests over one connection per thread."""
+
+    def __init__(self, s3: Any) -> None:
+        self._s3 = s3
+        self._lines = threading.local()
+
+    def signed(self, operation: str, key: str) -> str:
+        """Return the URL of ``get_object`` or ``put_object``, good for a day."""
+        return str(self._s3.generate_presigned_url(operation, Params={"Bucket": BUCKET, "Key": key}, ExpiresIn=86400))
+
+    def get(self, key: str) -> Callable[[], bytes | bytearray]:
+        """Return a GET of an object."""
+        request = _head("GET", self.signed("get_object", key))
+        return lambda: self.ask(request)
+
+    def put(self, key: str, body: bytes) -> Callable[[], bytes | bytearray]:
+        """Return a PUT of an object."""
+        request = _head("PUT", self.signed("put_object", key), len(body)) + body
+        return lambda: self.ask(request)
+
+    def ask(self, request: bytes) -> bytes | bytearray:
+        """Send a request and return the body of its answer."""
+        line = getattr(self._lines, "line", None)
+        if line is None:
+            endpoint = urlsplit(self._s3.meta.endpoint_url)
+            line = self._lines.line = socket.create_connection((endpoint.hostname or "", endpoint.port or 80))
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line.sendall(request)
+        return _answer(line)
+
+
+def _head(method: str, url: str, size: int = 0) -> bytes:
+    parts = urlsplit(url)
+    length = f"Content-Length: {size}\r\n" if method == "PUT" else ""
+    return f"{method} {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n{length}\r\n".encode()
+
+
+def _answer(line: socket.socket) -> bytes | bytearray:
+    data = line.recv(1 << 16)
+    while (end := data.find(b"\r\n\r\n")) < 0:
+        more = line.recv(1 << 16)
+        if not more:
+            raise SystemExit("the server ended a raw connection")
+        data += more
+    head = data[:end].lower()
+    if head[9:12] != b"200":
+        raise SystemExit(f"raw HTTP: {data[:500]!r}")
+    at = head.find(b"content-length:")
+    size = int(head[at + 15 : head.find(b"\r\n", at) if b"\r\n" in head[at:] else None]) if at >= 0 else 0
+    body = data[end + 4 :]
+    if len(body) < size:
+        whole = bytearray(size)
+        whole[: len(body)] = body
+        view, got = memoryview(whole), len(body)
+        while got < size:
+            count = line.recv_into(view[got:])
+            if not count:
+                raise SystemExit("the server ended a raw connection")
+            got += count
+        return whole
+    return body
+
+
+def all_of(requests: Iterable[Callable[[], object]], threads: int) -> None:
+    """Do all requests, in so many threads that take the next one whenever they are free."""
+    source, lock, failed = iter(requests), threading.Lock(), []
+
+    def work() -> None:
+        try:
+            while True:
+                with lock:
+                    request = next(source, None)
+                if request is None:
+                    return
+                request()
+        except BaseException as error:  # noqa: BLE001 - raised below
+            failed.append(error)
+
+    crew = [threading.Thread(target=work) for _ in range(threads)]
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join()
+    if failed:
+        raise failed[0]
