@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,3 +69,18 @@ def busy(text: str) -> Iterator[None]:
 
     with Console(stderr=True).status(text):
         yield
+
+
+@contextmanager
+def advancing(text: str) -> Iterator[Callable[[float, str], None]]:
+    """Give what shows how far something long has come, 0 to 1, and a word on it, if anybody is watching."""
+    if not sys.stderr.isatty():
+        yield lambda _part, _word: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (TextColumn(text), BarColumn(), TextColumn("{task.fields[word]}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(text, total=1.0, word="")
+        yield lambda part, word: bar.update(task, completed=part, word=word)
