@@ -21,7 +21,7 @@ FLOORS = {
     2: ("entry", "sealed", "config", "stores.base"),
     3: (
         *("stores", "stores.*", "pool", "breaker", "retry", "clock", "sessions"),
-        *("engine", "seen", "multipart", "local_files", "near", "near.*", "steps", "flights"),
+        *("engine", "seen", "multipart", "local_files", "near", "near.*", "steps", "flights", "refresh"),
     ),
     # stampede is no floor above the client: get_or_put and memoize are verbs of it.
     4: ("client", "verbs", "_async", "bulk", "locks", "tags", "computed", "memoized", "stampede", "files", "transfers"),

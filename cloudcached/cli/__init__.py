@@ -14,6 +14,8 @@ from .. import __version__
 from .cost import cost
 from .data import COMMANDS
 from .doctor import doctor
+from .iam import iam
+from .lifecycle import lifecycle
 from .purge import purge
 from .target import Target
 
@@ -39,7 +41,7 @@ def verbs(ctx: click.Context) -> None:
     ctx.obj = ctx.obj or Target.of_environment()
 
 
-for command in (*COMMANDS, purge, doctor, cost):
+for command in (*COMMANDS, purge, lifecycle, iam, doctor, cost):
     verbs.add_command(command)
 
 

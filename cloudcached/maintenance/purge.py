@@ -121,13 +121,13 @@ class _Stop(Exception):
 class Purge:
     """One run over one cache. Does no I/O when made. Raises ``ReadOnlyError`` for a client that may not write."""
 
-    def __init__(self, config: Config, wanted: Wanted, *, clock: Clock | None = None, engine: Engine | None = None):
+    def __init__(self, config: Config, wanted: Wanted, *, clock: Clock | None = None) -> None:
         if config.read_only and not wanted.dry_run:
             raise ReadOnlyError("purge would remove entries, and this client is read-only")
         self._config = config
         self._wanted = wanted
         self._clock = clock or SystemClock()
-        self._engine = engine or Engine(config, open_store(config, self._clock), self._clock, Counters())
+        self._engine = Engine(config, open_store(config, self._clock), self._clock, Counters())
         self._end = float("inf")
         self._grace = wanted.grace or 0.0
         self._failures_in_a_row = 0
@@ -319,7 +319,12 @@ class Purge:
 class _CountedSite(Site):
     """A site that knows how much was asked."""
 
-    requests = 0
+    def __init__(self, config: Config, clock: Clock) -> None:
+        super().__init__(config, clock)
+        self.requests = 0
+
+    def __enter__(self) -> _CountedSite:  # noqa: PYI034 - Self needs Python 3.11
+        return self
 
     def ask(self, verb: str, **arguments: Any) -> Reply:
         """Send one request."""
