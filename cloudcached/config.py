@@ -195,7 +195,7 @@ def _check_days_or_none(name: str, value: object) -> int | None:
 
 
 def _check_seconds_or_none(name: str, value: object) -> float:
-    return _check_seconds(name, value) if value else 0.0
+    return 0.0 if value is None or value == 0 else _check_seconds(name, value)
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> str:

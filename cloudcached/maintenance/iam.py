@@ -6,7 +6,7 @@ could not be told from a denial. It is bound to the prefix, which S3 takes the n
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from ..config import Config
@@ -58,10 +58,8 @@ def policy(config: Config, features: Collection[str]) -> dict[str, Any]:
         raise ConfigError(f"no feature is {', '.join(map(repr, unknown)) or 'given'}; known are: {', '.join(FEATURES)}")
     if config.scheme != "s3":
         raise ConfigError(f"{config.url} is no bucket; rights are for s3://bucket/prefix")
-    if config.bucket.endswith("--x-s3"):
-        statements = _express(config, features)
-    else:
-        statements = _general(config, features)
+    express = config.bucket.endswith("--x-s3")
+    statements = (_express if express else _general)(config, features)
     if "kms" in features:
         statements.append(_kms(config, features))
     return {"Version": "2012-10-17", "Statement": statements}
@@ -114,7 +112,7 @@ def _allow(name: str, actions: list[str], resource: str) -> dict[str, Any]:
     return {"Sid": name, "Effect": "Allow", "Action": actions, "Resource": resource}
 
 
-def _actions(table: dict[str, tuple[str, ...]], features: Collection[str]) -> list[str]:
+def _actions(table: Mapping[str, tuple[str, ...]], features: Collection[str]) -> list[str]:
     return sorted({action for feature in features for action in table.get(feature, ())})
 
 
