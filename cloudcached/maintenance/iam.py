@@ -1,7 +1,8 @@
 """The least rights that a cache works with, as a policy for IAM.
 
 ``s3:ListBucket`` is among the rights to read: whoever lacks it is told 403 for an object that is missing, and a miss
-could not be told from a denial. It is bound to the prefix, which S3 takes the name of the missing object for.
+could not be told from a denial. It is bound to the prefix, which S3 takes the name of the missing object for. Ceph
+gateways knew that only since 2026; without the feature ``ceph`` they tell 403 for every miss.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ FEATURES: Final = {
     "kms": "a bucket, or an option sse, that encrypts with a KMS key",
     "lifecycle": "`cloudcached lifecycle`",
     "doctor": "`cloudcached doctor`",
+    "ceph": "a Ceph gateway: misses are told by a right to list that no prefix binds, bulk removal by one on the bucket",
 }
 _OBJECTS: Final = {
     "read": ("s3:GetObject",),
@@ -78,7 +80,10 @@ def _general(config: Config, features: Collection[str]) -> list[dict[str, Any]]:
         _allow("Bucket", _actions(_BUCKET, features), bucket),
     ]
     if root:
-        statements[1]["Condition"] = {"StringLike": {"s3:prefix": f"{root}*"}}
+        like = "StringLikeIfExists" if "ceph" in features else "StringLike"
+        statements[1]["Condition"] = {like: {"s3:prefix": f"{root}*"}}
+    if {"ceph", "write"} <= set(features):
+        statements.append(_allow("Bulk", ["s3:DeleteObject"], bucket))
     return [statement for statement in statements if statement["Action"]]
 
 
