@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import Machine, unclosed
 from fake_clock import FakeClock
 from store_doubles import CountingStore, FaultyStore, before, fail, wrap
 
@@ -41,15 +42,10 @@ def background(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     wait()
 
 
-def near_options(kind: str, tmp_path: Path) -> dict[str, Any]:
-    near = {"max_bytes": 10**6, "max_age": 60}
-    return {"": {}, "near": {"near": near}, "disk": {"near": {**near, "disk": tmp_path}}}[kind]
-
-
-@pytest.fixture(params=["", "near", "disk"])
-def client(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> Client:
-    """Give a client, with each near tier, whose entry "k" lives an hour and is refreshed after ten minutes."""
-    client = Client("memory://", clock=clock, refresh_after=600, **near_options(request.param, tmp_path))
+@pytest.fixture(params=[{}, {"near": {"max_bytes": 10**6, "max_age": 60}}], ids=["far", "near"])
+def client(request: pytest.FixtureRequest, clock: FakeClock) -> Client:
+    """Give a client, with and without a near tier, whose entry "k" lives an hour and is refreshed after ten minutes."""
+    client = Client("memory://", clock=clock, refresh_after=600, **request.param)
     client.put("k", "v", HOUR)
     return client
 
@@ -65,6 +61,21 @@ def test_what_is_read_lives_on(client: Client, clock: FakeClock, background: Cal
     assert client.get("k") is None
     background()
     assert client.get("k") is None
+
+
+@unclosed
+def test_beside_a_disk(
+    tmp_path: Path, clock: FakeClock, background: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudcached.near.disk._SCHEMES", ("s3", "memory"))
+    with Machine(tmp_path / "near", clock) as machine:
+        client = machine.process(refresh_after=600)
+        client.put("k", "v", HOUR)
+        for _ in range(10):
+            clock.advance(1000)
+            assert client.get("k") == "v"
+            background()
+        assert client.ttl("k") == HOUR
 
 
 @pytest.mark.parametrize("read", [lambda c: c.get_many(["k"])["k"], lambda c: c.get_or_put("k", lambda: "new")])
