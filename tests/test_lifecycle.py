@@ -1,16 +1,18 @@
-"""Lifecycle rules: what they are, how they are merged with others', and that S3 removes by them what has expired."""
+"""Lifecycle rules: what they are, what entries need for them, and how they are merged with others'."""
 
 from __future__ import annotations
 
-import os
-import time
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from fake_clock import FakeClock
 
 from cloudcached import Client, ConfigError, PartialFailure, StoreRefused
+from cloudcached.cli import verbs
+from cloudcached.cli.lifecycle import advice_on
 from cloudcached.config import Config
 from cloudcached.expiry import CLASSES_DAYS, DAY_SECONDS, class_of
 from cloudcached.keys import Names
@@ -309,104 +311,67 @@ def test_a_store_that_keeps_other_rules_is_told(server: Any, s3_url: str, monkey
         lifecycle.apply(tags=True, max_age_days=None)
 
 
-# What S3 does by them
-
-SHORT_DAY = float(os.environ.get("CLOUDCACHED_TEST_LC_DAY") or 0)
+# The commands
 
 
-def names_under(server: Any, prefix: str) -> set[str]:
-    pages = server.client().get_paginator("list_objects_v2").paginate(Bucket=server.bucket, Prefix=prefix)
-    return {row["Key"] for page in pages for row in page.get("Contents", ())}
+@pytest.fixture
+def run(s3_url: str) -> Callable[..., Any]:
+    """Give what runs a lifecycle command on the cache."""
+
+    def run(verb: str, *arguments: str, **options: Any) -> Any:
+        return CliRunner().invoke(verbs, ["lifecycle", verb, s3_url, *arguments], **options)
+
+    return run
 
 
-def wait_until_gone(server: Any, prefix: str, doomed: set[str]) -> None:
-    """Wait for the lifecycle of a store whose days are seconds, and for one day more."""
-    end = time.monotonic() + 20 * SHORT_DAY
-    while names_under(server, prefix) & doomed and time.monotonic() < end:
-        time.sleep(SHORT_DAY / 5)
-    time.sleep(SHORT_DAY)
+def test_the_commands(server: Any, s3_url: str, run: Callable[..., Any]) -> None:
+    prefix = s3_url.rpartition("/")[2]
+    put_rules(server, OTHERS[:1])
+    try:
+        assert run("show").stdout.startswith(f"no rules for {s3_url}")
+        assert run("plan").exit_code == 2
+        planned = run("plan", "--max-age", "9")
+        assert f"cloudcached:{prefix}:entries-00 and 255 like it" in planned.stdout
+        assert planned.stdout.endswith("256 to add, 0 to change, 0 to remove; 1 of others stay\n")
+        refused = run("apply", "--tags", input="n\n")
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert run("apply", "--tags", "--dry-run").stdout.endswith(
+            "8 to add, 0 to change, 0 to remove; 1 of others stay\n"
+        )
+        assert json.loads(run("show", "--json").stdout) == {"rules": [], "advice": []}
+        assert run("apply", "--tags", "--yes").stdout.endswith("8 added, 0 changed, 0 removed; 1 of others stay\n")
+        assert run("apply", "--tags", "--yes").stdout.endswith("nothing to do; 1 of others stay\n")
+        assert json.loads(run("apply", "--tags", "--yes", "--json").stdout)["done"] is False
+        shown = run("show").stdout.splitlines()
+        assert any(line.startswith(f"=  cloudcached:{prefix}:ttl-7 ") for line in shown)
+        removed = json.loads(run("remove", "--yes", "--json").stdout)
+        assert (len(removed["remove"]), removed["done"], [rule["ID"] for rule in removed["others"]]) == (
+            8,
+            True,
+            ["logs"],
+        )
+    finally:
+        server.client().delete_bucket_lifecycle(Bucket=server.bucket)
 
 
-def foreign_beside(server: Any, prefix: str) -> set[str]:
-    """Write what is no entry of the cache under *prefix*, and return the names."""
-    names = {f"{prefix}{name}" for name in ("/data/x", "/0", "/ab", "/00x", "/cafe/00/x", "/sub/00/x", "-other/00/x")}
-    for name in names:
-        server.client().put_object(Bucket=server.bucket, Key=name, Body=b"foreign")
-    return names
-
-
-SHORT_DAYS = pytest.mark.skipif(
-    not SHORT_DAY, reason="needs a gateway with short lifecycle days (CLOUDCACHED_TEST_LC_DAY=5)"
+@pytest.mark.parametrize(
+    ("options", "given", "advice"),
+    [
+        (
+            {},
+            {"max_age_days": 5},
+            ["entries are removed after 5 days, and max_age_days is not set: longer lives end early"],
+        ),
+        ({"max_age_days": 9}, {"max_age_days": 5}, ["entries are removed after 5 days, and max_age_days is 9"]),
+        ({"max_age_days": 5}, {"max_age_days": 5}, []),
+        ({"max_age_days": 5}, {"tags": True}, ["max_age_days is 5, and no rule removes entries by age"]),
+        ({"expiry_tags": True}, {"max_age_days": 5}, ["entries are removed after", "entries carry tags"]),
+        ({"expiry_tags": True}, {"tags": True}, []),
+    ],
 )
-
-
-@pytest.mark.real
-@pytest.mark.slow
-@SHORT_DAYS
-def test_by_class_the_store_removes_what_has_expired_and_nothing_else(server: Any, s3_url: str) -> None:
-    """Those of the class of a day go; a month and more, never, locks and all that is foreign stay."""
-    prefix = s3_url.rpartition("/")[2]
-    put_rules(server, [{**OTHERS[0], "Expiration": {"Days": 1000}}])
-    lifecycle = Lifecycle(config_of(s3_url))
-    try:
-        with Client(s3_url, expiry_tags=True) as client:
-            gone, stay = write_tagged(client), {"month", "never", "persisted", "touched", "updated", "cas", "counter"}
-            with client.lock("held"):
-                pass
-            doomed, left = ({client._engine.place(key).object_key for key in keys} for keys in (gone, stay))
-            left |= foreign_beside(server, prefix) | {f"{prefix}/_cloudcached/lock/held"}
-            lifecycle.apply(tags=True, max_age_days=None)
-            assert names_under(server, prefix) == doomed | left
-            wait_until_gone(server, prefix, doomed)
-            assert names_under(server, prefix) == left
-            assert set(client.keys()) == stay
-        assert [rule["ID"] for rule in lifecycle._read()["Rules"] if "cloudcached" not in rule["ID"]] == ["logs"]
-        lifecycle.remove()
-        assert [rule["ID"] for rule in lifecycle._read()["Rules"]] == ["logs"]
-    finally:
-        server.client().delete_bucket_lifecycle(Bucket=server.bucket)
-
-
-@pytest.mark.real
-@pytest.mark.slow
-@SHORT_DAYS
-def test_by_age_the_store_removes_entries_and_nothing_else(server: Any, s3_url: str) -> None:
-    """All entries go; locks, and whatever lies beside the segments of entries, stay.
-
-    Ceph works on a bucket for a day at most, and takes 0.2 s for a rule: within 5 s it comes as far as the first ones.
-    """
-    prefix = s3_url.rpartition("/")[2]
-    lifecycle = Lifecycle(config_of(s3_url))
-    names = Names(prefix)
-    keys = [key for key in map(str, range(500)) if names.object_key(key)[0][len(names.root) :] < "06/"]
-    assert len(keys) >= 5
-    try:
-        with Client(s3_url, max_age_days=20) as client:
-            client.put_many(dict.fromkeys(keys, 1), 15 * DAY)
-            with client.lock("held"):
-                pass
-            left = foreign_beside(server, prefix) | {f"{prefix}/_cloudcached/lock/held"}
-            lifecycle.apply(tags=False, max_age_days=2)
-            doomed = {client._engine.place(key).object_key for key in keys}
-            assert names_under(server, prefix) == doomed | left
-            wait_until_gone(server, prefix, doomed)
-            assert names_under(server, prefix) == left
-    finally:
-        server.client().delete_bucket_lifecycle(Bucket=server.bucket)
-
-
-def write_tagged(client: Client) -> set[str]:
-    """Write entries of all kinds; return the keys of those whose class is a day."""
-    client.put_many({"day": 1, "hour": 2, "kept by incr": 1, "shortened": 1}, 3600)
-    client.put("month", 1, 20 * DAY)
-    client.put_many({"never": 1, "shortened": 1}, None, replace=True)
-    client.put_many({"persisted": 1, "touched": 1, "updated": 1, "cas": 1, "counter": 1}, 60)
-    client.persist("persisted")
-    client.touch("touched", 200 * DAY)
-    client.update("updated", 2, 40 * DAY)
-    client.cas("cas", 2, client.gets("cas")[1], 40 * DAY)
-    client.expire_at("counter", time.time() + 40 * DAY)
-    client.incr("counter")
-    client.incr("kept by incr")
-    client.touch("shortened", 60)
-    return {"day", "hour", "kept by incr", "shortened"}
+def test_options_that_do_not_fit_the_rules_are_told(
+    options: dict[str, Any], given: dict[str, Any], advice: list[str]
+) -> None:
+    told = list(advice_on(config_of(**options), rules_of(**given)))
+    assert len(told) == len(advice)
+    assert all(text.startswith(begin) for text, begin in zip(told, advice, strict=True))

@@ -43,13 +43,13 @@ def show(target: Target, /, *, as_json: bool) -> None:
     config = target.checked()
     ours = Lifecycle(config).ours()
     if as_json:
-        show_json({"rules": list(ours), "advice": list(_advice(config, ours))})
+        show_json({"rules": list(ours), "advice": list(advice_on(config, ours))})
         return
     if ours:
         _show_rules(("=", rule) for rule in ours)
     else:
         click.echo(f"no rules for {config.url}; `cloudcached lifecycle plan` shows what apply would do")
-    for advice in _advice(config, ours):
+    for advice in advice_on(config, ours):
         click.echo(advice, err=True)
 
 
@@ -164,7 +164,7 @@ def _actions(rule: Rule) -> str:
     return ", ".join(found) + ("" if rule.get("Status") == "Enabled" else " (disabled)")
 
 
-def _advice(config: Config, ours: Iterable[Rule]) -> Iterable[str]:
+def advice_on(config: Config, ours: Iterable[Rule]) -> Iterable[str]:
     """Yield where the options and the rules do not fit each other."""
     names = {rule["ID"].rpartition(":")[2]: rule for rule in ours}
     ages = [rule["Expiration"]["Days"] for name, rule in names.items() if _is_by_age(name, rule)]
