@@ -79,7 +79,7 @@ def fan_out(
             wait(begun)
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
+def read_ahead(items: Iterator[T]) -> Iterator[T]:
     """Yield what *items* yields; the next one is made on the pool while the last one is used."""
     executor = _executor()
     nothing: Any = object()

@@ -16,12 +16,13 @@ from typing import Any, Final
 from . import pool
 from ._types import MISSING, Clock
 from .config import Config
-from .engine import Engine, Seen
+from .engine import Engine
 from .entry import Meta, Place
 from .errors import CloudCachedError
 from .hooks import Counters
 from .near.disk_engine import NearDiskEngine
 from .near.engine import NearEngine
+from .seen import Seen
 from .stores.base import Store
 
 log = logging.getLogger("cloudcached")
@@ -46,7 +47,11 @@ class Refreshing(Engine):
         self._tries: dict[str, float] = {}
 
     def _value_once(self, place: Place, *, timeout: float) -> Any:
-        meta, _, value = self._verified(place, self.store.get(place.object_key, timeout=timeout))
+        began = self._now()
+        try:
+            meta, _, value = self._verified(place, self.store.get(place.object_key, timeout=timeout))
+        finally:
+            self._gets.add(self._now() - began)
         if value is not MISSING:
             self._note(place, meta)
         return value
@@ -87,9 +92,9 @@ class Refreshing(Engine):
             seen = self.look_dated(place, budget)
             renewed = self._renewed(seen)
             if renewed is not None and self.write_if(place, renewed, seen.data, seen, budget)[0]:
-                self._counters.add("refreshed")
+                self.counters.add("refreshed")
         except CloudCachedError as error:
-            self._counters.add("refresh_failed")
+            self.counters.add("refresh_failed")
             log.info("%s was not refreshed and expires as it would have: %s", place.object_key, error)
 
     def _renewed(self, seen: Seen) -> Meta | None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 from cloudcached import pool
-from cloudcached.pool import WIDTH, ahead, fan_out, run
+from cloudcached.pool import WIDTH, fan_out, read_ahead, run
 
 #: Seconds after which a test that waits has failed.
 PATIENCE = 20
@@ -257,7 +257,7 @@ def test_the_next_one_is_made_while_the_last_one_is_used() -> None:
             yield number
 
     used = []
-    for number in ahead(items()):
+    for number in read_ahead(items()):
         assert made.acquire(timeout=PATIENCE)  # this one
         if number < 4:
             assert made.acquire(timeout=PATIENCE)  # and the next
@@ -268,7 +268,7 @@ def test_the_next_one_is_made_while_the_last_one_is_used() -> None:
 
 def test_one_ahead_needs_no_thread_of_a_full_pool() -> None:
     with saturated():
-        assert list(ahead(iter(range(100)))) == list(range(100))
+        assert list(read_ahead(iter(range(100)))) == list(range(100))
 
 
 def test_what_fails_ahead_fails_in_its_turn() -> None:
@@ -276,13 +276,13 @@ def test_what_fails_ahead_fails_in_its_turn() -> None:
         yield 1
         raise ValueError
 
-    found = ahead(items())
+    found = read_ahead(items())
     assert next(found) == 1
     with pytest.raises(ValueError):
         next(found)
 
 
 def test_who_stops_early_leaves_nothing_behind() -> None:
-    found = ahead(itertools.count())
+    found = read_ahead(itertools.count())
     assert next(found) == 0
     found.close()

@@ -35,7 +35,7 @@ from ..entry import Meta
 from ..errors import AccessDenied, BucketMissing, EntryRefused, NotFound, PreconditionFailed, ReadOnlyError, StoreError
 from ..expiry import is_expired
 from ..hooks import Counters
-from ..pool import ahead, fan_out
+from ..pool import fan_out, read_ahead
 from ..stores import open_store
 from ..stores.base import ALWAYS, Head, Listed, Matches, UnmodifiedSince, WhenRemoved
 
@@ -170,7 +170,7 @@ class Purge:
 
     def _rows(self) -> Iterator[Listed]:
         """Yield the entries of this cache, in order; the next page is asked for while one is worked on."""
-        for page in ahead(self._pages()):
+        for page in read_ahead(self._pages()):
             for row in page:
                 if self.report.stopped:
                     return
