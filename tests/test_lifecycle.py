@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -85,6 +86,8 @@ WRITES: dict[str, tuple[Callable[[Client], Any], str | None]] = {
     "incr, which keeps the expiry": (lambda c: c.incr("k"), "1"),
     "cas": (lambda c: c.cas("k", 1, c.gets("k")[1], 2 * DAY), "3"),
     "get_or_put": (lambda c: (c.delete("k"), c.get_or_put("k", lambda: 1, 2 * DAY)), "3"),
+    "put_file": (lambda c: c.put_file("k", io.BytesIO(b"file"), 2 * DAY, replace=True), "3"),
+    "put_file, in parts": (lambda c: c.put_file("k", io.BytesIO(bytes(9 << 20)), 2 * DAY, replace=True), "3"),
 }
 
 
@@ -165,6 +168,8 @@ def test_what_moves_the_deadline_is_refused_too(clock: FakeClock) -> None:
         with pytest.raises(ConfigError, match="max_age_days"):
             call()
     assert client.ttl("k") == 3600
+    with pytest.raises(ConfigError, match="max_age_days"):
+        client.put_file("k", io.BytesIO(bytes(9 << 20)), None, replace=True)
     with pytest.raises(PartialFailure, match="max_age_days"):
         client.put_many({"a": 1}, None)
 
