@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -44,6 +44,8 @@ VERSION_DAYS: Final = 1
 #: S3's limits: rules of a bucket, and letters of a rule's name.
 RULES_LIMIT: Final = 1000
 _NAME_LIMIT: Final = 255
+#: Seconds: a Ceph gateway that is working on a bucket's rules takes new ones when it is done.
+_PATIENCE: Final = 60.0
 _OURS: Final = re.compile(r"ttl-[0-9]+|entries-[0-9a-f]{2}|uploads")
 _SEGMENTS: Final = tuple(f"{number:02x}" for number in range(256))
 
@@ -79,12 +81,12 @@ class Plan:
 class Lifecycle:
     """The lifecycle rules of one cache's bucket. Does no I/O when made. Raises ``ConfigError`` for ``memory://``."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, store: S3Store | None = None) -> None:
+    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
         if config.scheme != "s3":
             raise ConfigError(f"{config.url} is no bucket; lifecycle rules are for s3://bucket/prefix")
         clock = clock or SystemClock()
-        self._config = config
-        self._store = store or S3Store(config)
+        self._config = config = replace(config, timeout=max(config.timeout, _PATIENCE))
+        self._store = S3Store(config)
         self._engine = Engine(config, self._store, clock, Counters())
 
     def ours(self) -> tuple[Rule, ...]:
