@@ -18,6 +18,7 @@ the next one goes on.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +33,16 @@ from ..doctor import conditions
 from ..doctor.site import Reply, Site
 from ..engine import Engine
 from ..entry import Meta
-from ..errors import AccessDenied, BucketMissing, EntryRefused, NotFound, PreconditionFailed, ReadOnlyError, StoreError
+from ..errors import (
+    AccessDenied,
+    BucketMissing,
+    ConfigError,
+    EntryRefused,
+    NotFound,
+    PreconditionFailed,
+    ReadOnlyError,
+    StoreError,
+)
 from ..expiry import is_expired
 from ..hooks import Counters
 from ..pool import fan_out, read_ahead
@@ -53,6 +63,8 @@ _YOUNG_SECONDS: Final = 2.0
 _GIVE_UP: Final = 64
 #: What the keys of Django's and of Flask-Session's sessions hold, behind whatever prefix.
 _SESSIONS: Final = ("django.contrib.sessions.", "session:")
+#: An entry's object below the prefix.
+_NAME: Final = re.compile(r"[0-9a-f]{2}/\S+")
 
 
 @dataclass(frozen=True)
@@ -119,11 +131,16 @@ class _Stop(Exception):
 
 
 class Purge:
-    """One run over one cache. Does no I/O when made. Raises ``ReadOnlyError`` for a client that may not write."""
+    """One run over one cache. Does no I/O when made.
+
+    Raises ``ReadOnlyError`` for a client that may not write, ``ConfigError`` for a name to go on at that is none.
+    """
 
     def __init__(self, config: Config, wanted: Wanted, *, clock: Clock | None = None) -> None:
         if config.read_only and not wanted.dry_run:
             raise ReadOnlyError("purge would remove entries, and this client is read-only")
+        if wanted.resume and not _NAME.fullmatch(wanted.resume):
+            raise ConfigError(f"{wanted.resume!r} is no name to go on at, such as 3f/name: take what a run has printed")
         self._config = config
         self._wanted = wanted
         self._clock = clock or SystemClock()
