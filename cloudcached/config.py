@@ -110,7 +110,10 @@ class Config:
         if unknown:
             raise ConfigError(f"unknown option {unknown[0]!r}; known are: {', '.join(OPTIONS)}")
         checked = {name: _CHECKS[name](name, value) for name, value in options.items()}
-        return cls(*_parse_url(url), **checked)
+        config = cls(*_parse_url(url), **checked)
+        if config.expiry_tags and config.bucket.endswith("--x-s3"):
+            raise ConfigError("expiry_tags are not for S3 Express, which knows no tags; max_age_days is")
+        return config
 
 
 def _parse_url(url: object) -> tuple[str, str, str]:

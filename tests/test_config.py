@@ -325,3 +325,9 @@ def test_one_client_is_shared_per_configuration():
     one.put("k", 1)
     assert Client("memory://shared-by-url/p").get("k") == 1
     assert Client("memory://").get("k") is None
+
+
+def test_s3_express_knows_no_tags():
+    with pytest.raises(ConfigError, match="max_age_days is"):
+        Config.parse("s3://bucket--use1-az5--x-s3/p", {"expiry_tags": True})
+    assert Config.parse("s3://bucket--use1-az5--x-s3/p", {"max_age_days": 3}).max_age_days == 3

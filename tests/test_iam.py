@@ -48,7 +48,7 @@ def test_the_top_of_a_bucket_has_no_prefix() -> None:
     ("feature", "actions"),
     [
         ("tags", {"s3:PutObjectTagging"}),
-        ("multipart", {"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"}),
+        ("multipart", {"s3:AbortMultipartUpload"}),
         ("lifecycle", {"s3:GetBucketVersioning", "s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration"}),
         ("kms", {"kms:Decrypt", "kms:GenerateDataKey"}),
         ("ceph", {"s3:DeleteObject"}),
@@ -74,7 +74,7 @@ def test_what_a_feature_adds(feature: str, actions: set[str]) -> None:
 )
 def test_the_right_to_a_key(sse: dict[str, str], resource: str) -> None:
     config = Config.parse("s3://bucket/p", {"sse": sse})
-    assert features_of(config) == ("read", "write", "kms")
+    assert features_of(config) == ("read", "write", "multipart", "kms")
     statement = policy(config, ("read", "kms"))["Statement"][-1]
     assert (statement["Action"], statement["Resource"]) == (["kms:Decrypt"], resource)
     assert ("Condition" in statement) == (resource == "*")
@@ -105,7 +105,7 @@ def test_s3_express_opens_sessions() -> None:
 
 def test_what_a_client_uses() -> None:
     assert features_of(Config.parse("s3://bucket", {"read_only": True, "expiry_tags": True})) == ("read",)
-    assert features_of(Config.parse("s3://bucket", {"expiry_tags": True})) == ("read", "write", "tags")
+    assert features_of(Config.parse("s3://bucket", {"expiry_tags": True})) == ("read", "write", "multipart", "tags")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_command() -> None:
     result = CliRunner().invoke(verbs, ["iam", "s3://bucket/p"])
     assert (result.exit_code, json.loads(result.stdout)) == (
         0,
-        policy(Config.parse("s3://bucket/p", {}), ("read", "write")),
+        policy(Config.parse("s3://bucket/p", {}), ("read", "write", "multipart")),
     )
     named = CliRunner().invoke(verbs, ["iam", "s3://bucket/p", "--features", "read, lifecycle"])
     assert "s3:PutLifecycleConfiguration" in named.stdout

@@ -19,7 +19,7 @@ FEATURES: Final = {
     "read": "get, has, ttl, info, get_many, keys",
     "write": "everything else that a client does: put, delete, incr, lock, clear; and purge",
     "tags": "the option expiry_tags",
-    "multipart": "uploads in pieces",
+    "multipart": "files and large values, which go up in parts: to give up what was not completed",
     "kms": "a bucket, or an option sse, that encrypts with a KMS key",
     "lifecycle": "`cloudcached lifecycle`",
     "doctor": "`cloudcached doctor`",
@@ -29,7 +29,7 @@ _OBJECTS: Final = {
     "read": ("s3:GetObject",),
     "write": ("s3:DeleteObject", "s3:PutObject"),
     "tags": ("s3:PutObjectTagging",),
-    "multipart": ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
+    "multipart": ("s3:AbortMultipartUpload",),
     "doctor": ("s3:DeleteObjectVersion", "s3:GetObjectTagging", "s3:PutObjectTagging"),
 }
 _BUCKET: Final = {
@@ -42,7 +42,7 @@ _KMS: Final = {"read": "kms:Decrypt", "write": "kms:GenerateDataKey"}
 
 def features_of(config: Config) -> tuple[str, ...]:
     """Return what a client of this configuration uses."""
-    used = ["read"] if config.read_only else ["read", "write"]
+    used = ["read"] if config.read_only else ["read", "write", "multipart"]
     if config.expiry_tags and not config.read_only:
         used.append("tags")
     if dict(config.sse).get("ServerSideEncryption", "").startswith("aws:kms"):

@@ -7,7 +7,7 @@ A rule names objects by prefix or tag and removes them so many days after they w
 * By age alone, where tags are not known (S3 Express) or too dear: one rule for each of the 256 segments ``prefix/hh/``
   that entries lie in, and for nothing else under the prefix: neither the reserved segment nor a cache or a folder
   beside them, whatever it is called. The option ``max_age_days`` keeps entries from being written that live longer.
-* Uploads in pieces that were never completed are given up, and where the bucket keeps old versions of entries, these
+* Uploads in parts that were never completed are given up, and where the bucket keeps old versions of entries, these
   are removed too.
 
 A bucket has one configuration of up to 1,000 rules, which is replaced as a whole. Our rules are known by their names,

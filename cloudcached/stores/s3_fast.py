@@ -308,15 +308,8 @@ class FastS3Store(HandedToBoto3):
                 mode = {"e_tag": when.etag}  # without quotes: Ceph 16 knows no other form
             store = lanes.for_writing(timeout, len(body))
             try:
-                result = lanes.put(
-                    store,
-                    object_key,
-                    body,
-                    attributes=dict(metadata),
-                    tags=None if tags is None else dict(tags),
-                    mode=mode,
-                    use_multipart=False,
-                )
+                options: dict[str, Any] = {"attributes": dict(metadata), "tags": tags and dict(tags), "mode": mode}
+                result = lanes.put(store, object_key, body, use_multipart=False, **options)
                 return _etag(result["e_tag"], "put", object_key)
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "put", object_key, timeout)
