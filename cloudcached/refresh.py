@@ -19,6 +19,7 @@ from .config import Config
 from .engine import Engine
 from .entry import Meta, Place
 from .errors import CloudCachedError
+from .forks import PerProcess
 from .hooks import Counters
 from .near.disk_engine import NearDiskEngine
 from .near.engine import NearEngine
@@ -42,7 +43,8 @@ class Refreshing(Engine):
 
     def _begin_refreshing(self, config: Config) -> None:
         self._after = config.refresh_after
-        self._tries_lock = threading.Lock()
+        self._tries_lock = PerProcess(threading.Lock)
+        self._tries_lock()  # now, so that no two threads make one each
         #: When the refresh of an object was last tried, by the monotonic clock, the oldest first.
         self._tries: dict[str, float] = {}
 
@@ -68,7 +70,7 @@ class Refreshing(Engine):
         if meta is None or meta.type == "int" or not self._may_be_due(meta):
             return
         now = self.clock.monotonic()
-        with self._tries_lock:
+        with self._tries_lock():
             last = self._tries.pop(place.object_key, None)
             if last is not None and now - last < self._after:
                 self._tries[place.object_key] = last

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -215,3 +216,17 @@ def test_on_a_server(server: Any, s3_url: str, clock: FakeClock, background: Cal
         background()
         assert client.stats().get("refreshed") is None  # by the server's clock it was written just now
         assert client.ttl("k") == HOUR - 1000
+
+
+@pytest.mark.slow
+def test_on_a_server_the_age_is_the_servers(server: Any, s3_url: str, background: Callable[[], None]) -> None:
+    with Client(s3_url, refresh_after=1, expiry_tags=True) as client:
+        client.put("k", "v", HOUR)
+        created = client.info("k").created
+        time.sleep(2.1)
+        assert client.get("k") == "v"
+        background()
+        info = client.info("k")
+        assert client.stats()["refreshed"] == 1
+        assert info.created - created > 2
+        assert abs(info.expires - info.created - HOUR) < 0.01

@@ -6,7 +6,7 @@ from .._types import Clock
 from ..config import Config
 from .base import Store
 from .conditions import guarded
-from .lifetimes import dated_out
+from .lifetimes import with_lifetimes
 from .memory import MemoryStore, objects_named
 from .s3 import S3Store
 from .s3_fast import FastS3Store
@@ -15,7 +15,7 @@ from .s3_fast import FastS3Store
 def open_store(config: Config, clock: Clock) -> Store:
     """Return the store that *config* names. Does no I/O."""
     if config.scheme == "memory":
-        return dated_out(MemoryStore(objects_named(config.bucket), clock), config, clock)
+        return with_lifetimes(MemoryStore(objects_named(config.bucket), clock), config, clock)
     inner = S3Store(config)
     store = inner if config.transport == "boto3" else FastS3Store(config, inner)
-    return dated_out(guarded(store, config, inner.sessions), config, clock)
+    return with_lifetimes(guarded(store, config, inner.sessions), config, clock)

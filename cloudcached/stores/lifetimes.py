@@ -23,7 +23,7 @@ TAG: Final = "cc-ttl"
 _NEVER: Final = "never"
 
 
-def dated_out(store: S, config: Config, clock: Clock) -> S:
+def with_lifetimes(store: S, config: Config, clock: Clock) -> S:
     """Let *store* tag what it writes, or refuse what would live too long, as the options say, and return it.
 
     Only its ``put`` and ``create_upload`` are replaced, and without these options not even they.
