@@ -37,6 +37,8 @@ _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=+@:,-]+(/[A-Za-z0-9!_.*'()=+@:,-]+)*")
 _PREFIX_LIMIT_BYTES = 512
 #: Seconds; clocks and sockets refuse longer ones in ways of their own.
 _ETERNITY = 10**9
+#: What S3 takes in a lifecycle rule.
+_MANY_DAYS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,12 @@ class Config:
     conditional_writes: str = "auto"
     #: The near tier; ``None`` for none.
     near: Near | None = None
+    #: Tag each entry with its class of time to expire, for lifecycle rules to go by.
+    expiry_tags: bool = False
+    #: Days after which a lifecycle rule removes what was written: a longer time to expire is refused. ``None``: none.
+    max_age_days: int | None = None
+    #: Seconds: a ``get`` of an entry written longer ago lets it live as long again; 0 for never.
+    refresh_after: float = 0.0
     #: Settings for boto3, as sorted pairs.
     s3: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
@@ -102,7 +110,10 @@ class Config:
         if unknown:
             raise ConfigError(f"unknown option {unknown[0]!r}; known are: {', '.join(OPTIONS)}")
         checked = {name: _CHECKS[name](name, value) for name, value in options.items()}
-        return cls(*_parse_url(url), **checked)
+        config = cls(*_parse_url(url), **checked)
+        if config.expiry_tags and config.bucket.endswith("--x-s3"):
+            raise ConfigError("expiry_tags are not for S3 Express, which knows no tags; max_age_days is")
+        return config
 
 
 def _parse_url(url: object) -> tuple[str, str, str]:
@@ -178,6 +189,16 @@ def _check_transport(name: str, value: object) -> str:
 
 def _check_conditional_writes(name: str, value: object) -> str:
     return _one_of(name, value, CONDITIONAL_WRITES)
+
+
+def _check_days_or_none(name: str, value: object) -> int | None:
+    if value is not None and (type(value) is not int or not 1 <= value <= _MANY_DAYS):
+        raise ConfigError(f"{name} is a number of days, 1 or more, as a lifecycle rule has it; not {value!r}")
+    return value
+
+
+def _check_seconds_or_none(name: str, value: object) -> float:
+    return 0.0 if value is None or value == 0 else _check_seconds(name, value)
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> str:
@@ -261,6 +282,9 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "sse": _check_sse,
     "conditional_writes": _check_conditional_writes,
     "near": _check_near,
+    "expiry_tags": _check_flag,
+    "max_age_days": _check_days_or_none,
+    "refresh_after": _check_seconds_or_none,
     "s3": _check_s3,
 }
 

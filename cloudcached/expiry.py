@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from typing import Final
 
 from ._types import TimeToExpire
 from .errors import ConfigError
@@ -14,6 +15,10 @@ from .errors import ConfigError
 #: The year 9999: later deadlines are stored as this one, so that they stay within what datetimes can show.
 _LATEST_MS = 253_402_300_799_000
 _LATEST = _LATEST_MS // 1000
+
+#: Days: lifecycle rules count in no smaller unit, and a bucket has a limited number of them.
+CLASSES_DAYS: Final = (1, 3, 7, 14, 30, 90, 365)
+DAY_SECONDS: Final = 86_400
 
 
 def seconds_of(time_to_expire: TimeToExpire) -> float | None:
@@ -50,6 +55,18 @@ def at_ms(when: dt.datetime | float) -> int:
     if not _is_number(epoch_seconds):
         raise ConfigError(f"a moment is epoch seconds (int, float) or a datetime; not {when!r}")
     return math.floor(max(0, min(epoch_seconds, _LATEST)) * 1000)
+
+
+def class_of(deadline_ms: int | None, now: float) -> int | None:
+    """Return the class of an entry written at *now*: the least of ``CLASSES_DAYS`` that its life is no longer than.
+
+    A rule that removes what was written that many days ago removes only what has expired. ``None`` for what never
+    expires, or later than the last class allows: no rule may touch that.
+    """
+    if deadline_ms is None:
+        return None
+    days = (deadline_ms / 1000 - now) / DAY_SECONDS
+    return next((limit for limit in CLASSES_DAYS if days <= limit), None)
 
 
 def _timestamp(moment: dt.datetime) -> float:

@@ -78,6 +78,22 @@ def fan_out(
             wait(begun)
 
 
+def read_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield what *items* yields; the next one is made on the pool while the last one is used."""
+    executor = _executor()
+    nothing: Any = object()
+    future = executor.submit(next, items, nothing)
+    try:
+        while True:
+            item = next(items, nothing) if future.cancel() else future.result()
+            if item is nothing:
+                return
+            future = executor.submit(next, items, nothing)
+            yield item
+    finally:
+        future.cancel()
+
+
 async def run(function: Callable[..., R], *arguments: Any, **options: Any) -> R:
     """Await *function* on the pool, with the context variables of the caller."""
     import asyncio  # noqa: PLC0415 - a quarter of the package's import, for those who await

@@ -23,6 +23,8 @@ log = logging.getLogger("cloudcached")
 #: Connections of a client: as many as threads may want at once.
 CONNECTIONS: Final = 64
 _CLIENT_SETTINGS: Final = ("endpoint_url", "addressing_style")
+#: An argument of ``delete_object`` that boto3 does not know, epoch seconds: Ceph's condition for removing.
+UNMODIFIED_SINCE: Final = "UnmodifiedSince"
 
 #: Held while boto3 or obstore is imported. A fork waits for that: Python gives a child the lock of a module that
 #: another thread was importing, and nobody to release it, and the child's own import would never end.
@@ -45,6 +47,9 @@ class Connection:
         # No public way leads to the session: botocore has an argument for its class, but none that reaches a client.
         endpoint: Any = client._endpoint  # type: ignore[attr-defined]  # noqa: SLF001
         self.http = endpoint.http_session = Bounded(endpoint.http_session)
+        events = client.meta.events
+        events.register("before-parameter-build.s3.DeleteObject", _take_condition)
+        events.register("before-call.s3.DeleteObject", _send_condition)
 
     def credential_provider(self) -> CredentialProvider | None:
         """Return what tells obstore the credentials that boto3's chain found, if it found any."""
@@ -55,6 +60,19 @@ class Connection:
         """Return the file of certificates that boto3 trusts, where one is set."""
         found = self.session._session.get_config_variable("ca_bundle")  # noqa: SLF001 - as boto3 does
         return str(found) if found else os.environ.get("REQUESTS_CA_BUNDLE")
+
+
+def _take_condition(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    moment = params.pop(UNMODIFIED_SINCE, None)
+    if moment is not None:
+        context[UNMODIFIED_SINCE] = moment
+
+
+def _send_condition(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    moment = context.get(UNMODIFIED_SINCE)
+    if moment is not None:
+        when = dt.datetime.fromtimestamp(moment, dt.timezone.utc)
+        params["headers"]["x-amz-delete-if-unmodified-since"] = f"{when:%Y-%m-%d %H:%M:%S}"
 
 
 class CredentialProvider:

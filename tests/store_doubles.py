@@ -12,7 +12,19 @@ from typing import Any, TypeVar
 
 from cloudcached import Client, StoreError, StoreUnreachable
 from cloudcached._types import Bytes, Clock
-from cloudcached.stores.base import ABSENT, ALWAYS, Body, Found, Head, Listed, Store, When
+from cloudcached.stores.base import (
+    ABSENT,
+    ALWAYS,
+    Body,
+    Found,
+    Head,
+    Listed,
+    Matches,
+    Store,
+    UnmodifiedSince,
+    When,
+    WhenRemoved,
+)
 
 S = TypeVar("S", bound="Wrapper")
 
@@ -52,18 +64,27 @@ class Wrapper(Store):
         return self._pass("head", "HEAD", [object_key], lambda: self.inner.head(object_key, timeout=timeout))
 
     def put(
-        self, object_key: str, body: Body, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+        self,
+        object_key: str,
+        body: Body,
+        metadata: Mapping[str, str],
+        *,
+        when: When = ALWAYS,
+        tags: Mapping[str, str] | None = None,
+        timeout: float,
     ) -> str:
         label = "PUT" if when is ALWAYS else "PUT if absent" if when is ABSENT else "PUT if match"
 
         def forward() -> str:
-            return self.inner.put(object_key, body, metadata, when=when, timeout=timeout)
+            return self.inner.put(object_key, body, metadata, when=when, tags=tags, timeout=timeout)
 
         return self._pass("put", label, [object_key], forward)
 
-    def create_upload(self, object_key: str, metadata: Mapping[str, str], *, timeout: float) -> str:
+    def create_upload(
+        self, object_key: str, metadata: Mapping[str, str], *, tags: Mapping[str, str] | None = None, timeout: float
+    ) -> str:
         def forward() -> str:
-            return self.inner.create_upload(object_key, metadata, timeout=timeout)
+            return self.inner.create_upload(object_key, metadata, tags=tags, timeout=timeout)
 
         return self._pass("create_upload", "POST create", [object_key], forward)
 
@@ -85,8 +106,13 @@ class Wrapper(Store):
 
         self._pass("abort_upload", "DELETE upload", [object_key], forward)
 
-    def delete(self, object_key: str, *, timeout: float) -> None:
-        return self._pass("delete", "DELETE", [object_key], lambda: self.inner.delete(object_key, timeout=timeout))
+    def delete(self, object_key: str, *, when: WhenRemoved = ALWAYS, timeout: float) -> None:
+        label = {Matches: "DELETE if match", UnmodifiedSince: "DELETE if unmodified"}.get(type(when), "DELETE")
+
+        def forward() -> None:
+            self.inner.delete(object_key, when=when, timeout=timeout)
+
+        return self._pass("delete", label, [object_key], forward)
 
     def delete_many(self, object_keys: Iterable[str], *, timeout: float) -> dict[str, StoreError]:
         names = list(object_keys)

@@ -166,6 +166,13 @@ def test_an_unknown_option_is_refused_with_the_known_ones():
         ({"fail_silently": "no"}, "fail_silently is True or False, not 'no'"),
         ({"fail_silently": None}, "not None"),
         ({"conditional_writes": True}, "conditional_writes is one of auto, trust"),
+        ({"expiry_tags": 1}, "expiry_tags is True or False, not 1"),
+        ({"max_age_days": 0}, "max_age_days is a number of days, 1 or more, as a lifecycle rule has it; not 0"),
+        ({"max_age_days": 1.5}, "not 1.5"),
+        ({"max_age_days": True}, "not True"),
+        ({"max_age_days": 2**31}, "number of days"),
+        ({"refresh_after": -1}, "refresh_after is a positive number of seconds, not -1"),
+        ({"refresh_after": "60"}, "not '60'"),
         ({"sse": "AES256"}, "sse is a mapping"),
         ({"sse": {"SSEKMSKeyId": "id"}}, "sse needs 'ServerSideEncryption': 'AES256', or 'aws:kms'"),
         ({"sse": {"ServerSideEncryption": ""}}, "'ServerSideEncryption' in sse is a str that is not empty"),
@@ -318,3 +325,9 @@ def test_one_client_is_shared_per_configuration():
     one.put("k", 1)
     assert Client("memory://shared-by-url/p").get("k") == 1
     assert Client("memory://").get("k") is None
+
+
+def test_s3_express_knows_no_tags():
+    with pytest.raises(ConfigError, match="max_age_days is"):
+        Config.parse("s3://bucket--use1-az5--x-s3/p", {"expiry_tags": True})
+    assert Config.parse("s3://bucket--use1-az5--x-s3/p", {"max_age_days": 3}).max_age_days == 3

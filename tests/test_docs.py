@@ -16,7 +16,9 @@ ROOT = Path(__file__).parent.parent
 SHOWN = [
     pytest.param(command, output, id=f"{page.name}: {command}")
     for page in sorted((ROOT / "docs").glob("*.md"))
-    for command, output in re.findall(r"```console\n\$ cloudcached (cost[^\n]*)\n(.*?)```", page.read_text(), re.DOTALL)
+    for command, output in re.findall(
+        r"```console\n\$ cloudcached ((?:cost|iam)[^\n]*)\n(.*?)```", page.read_text(), re.DOTALL
+    )
 ]
 
 

@@ -21,11 +21,11 @@ FLOORS = {
     2: ("entry", "sealed", "config", "stores.base"),
     3: (
         *("stores", "stores.*", "pool", "breaker", "retry", "clock", "sessions"),
-        *("engine", "seen", "multipart", "local_files", "near", "near.*", "steps", "flights"),
+        *("engine", "seen", "multipart", "local_files", "near", "near.*", "steps", "flights", "refresh"),
     ),
     # stampede is no floor above the client: get_or_put and memoize are verbs of it.
     4: ("client", "verbs", "_async", "bulk", "locks", "tags", "computed", "memoized", "stampede", "files", "transfers"),
-    5: ("maintenance", "metrics", "metrics.*", "cost", "index", "testing", "doctor", "doctor.*"),
+    5: ("maintenance", "maintenance.*", "metrics", "metrics.*", "cost", "index", "testing", "doctor", "doctor.*"),
     6: ("cli", "cli.*", "bench", "__main__", "__init__"),
 }
 #: On the floors below, modules do not import each other; above, they may, as long as there is no cycle.

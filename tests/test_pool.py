@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 from cloudcached import pool
-from cloudcached.pool import WIDTH, fan_out, run
+from cloudcached.pool import WIDTH, fan_out, read_ahead, run
 
 #: Seconds after which a test that waits has failed.
 PATIENCE = 20
@@ -243,3 +243,46 @@ class TestRun:
 
         answers = await asyncio.wait_for(asyncio.gather(*(run(bulk, base) for base in range(3 * WIDTH))), PATIENCE)
         assert answers == [sum(range(WIDTH)) + WIDTH * base for base in range(3 * WIDTH)]
+
+
+# One ahead
+
+
+def test_the_next_one_is_made_while_the_last_one_is_used() -> None:
+    made = threading.Semaphore(0)
+
+    def items() -> Iterator[int]:
+        for number in range(5):
+            made.release()
+            yield number
+
+    used = []
+    for number in read_ahead(items()):
+        assert made.acquire(timeout=PATIENCE)  # this one
+        if number < 4:
+            assert made.acquire(timeout=PATIENCE)  # and the next
+            made.release()
+        used.append(number)
+    assert used == list(range(5))
+
+
+def test_one_ahead_needs_no_thread_of_a_full_pool() -> None:
+    with saturated():
+        assert list(read_ahead(iter(range(100)))) == list(range(100))
+
+
+def test_what_fails_ahead_fails_in_its_turn() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError
+
+    found = read_ahead(items())
+    assert next(found) == 1
+    with pytest.raises(ValueError):
+        next(found)
+
+
+def test_who_stops_early_leaves_nothing_behind() -> None:
+    found = read_ahead(itertools.count())
+    assert next(found) == 0
+    found.close()

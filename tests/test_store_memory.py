@@ -5,14 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
+from typing import Any
 
 import pytest
 from contracts.object_store import ObjectStoreContract, body_of, names_under
 from fake_clock import FakeClock
 
+from cloudcached import PreconditionFailed
 from cloudcached.config import Config
 from cloudcached.stores import open_store
-from cloudcached.stores.base import Store
+from cloudcached.stores.base import Matches, Store, UnmodifiedSince
 
 
 class TestMemoryStore(ObjectStoreContract):
@@ -56,11 +58,30 @@ def test_what_was_given_can_be_changed_afterwards(clock: FakeClock) -> None:
     assert (body_of(store, "a"), dict(store.head("a", timeout=1).metadata)) == (b"x", {"a": "1"})
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        (lambda head: Matches("0" * 32), lambda head: Matches(head.etag)),
+        (lambda head: UnmodifiedSince(head.modified - 1), lambda head: UnmodifiedSince(head.modified)),
+    ],
+)
+def test_a_removal_may_have_a_condition(clock: FakeClock, wrong: Any, right: Any) -> None:
+    store = open_store(Config.parse("memory://", {}), clock)
+    store.put("a", b"x", {}, timeout=1)
+    head = store.head("a", timeout=1)
+    with pytest.raises(PreconditionFailed):
+        store.delete("a", when=wrong(head), timeout=1)
+    store.delete("a", when=right(head), timeout=1)
+    store.delete("a", when=wrong(head), timeout=1)  # what is not there is no error
+    assert store.list("", timeout=1) == ([], False)
+
+
 def test_a_child_goes_on_with_a_copy() -> None:
     """Also while a thread of the parent holds the lock."""
     script = """
 import os, sys
 from cloudcached.clock import SystemClock
+from cloudcached import PreconditionFailed
 from cloudcached.config import Config
 from cloudcached.stores import open_store
 store = open_store(Config.parse("memory://shared", {}), SystemClock())

@@ -15,6 +15,9 @@ from .bench import bench
 from .cost import cost
 from .data import COMMANDS
 from .doctor import doctor
+from .iam import iam
+from .lifecycle import lifecycle
+from .purge import purge
 from .target import Target
 
 
@@ -39,7 +42,7 @@ def verbs(ctx: click.Context) -> None:
     ctx.obj = ctx.obj or Target.of_environment()
 
 
-for command in (*COMMANDS, doctor, bench, cost):
+for command in (*COMMANDS, purge, lifecycle, iam, doctor, bench, cost):
     verbs.add_command(command)
 
 

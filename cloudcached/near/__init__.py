@@ -11,6 +11,10 @@ from ..stores.base import Store
 
 def open_engine(config: Config, store: Store, clock: Clock, counters: Counters) -> Engine:
     """Return the engine that *config* asks for. Does no I/O. Raises ``ConfigError`` where an extra is missing."""
+    if config.refresh_after and not config.read_only:
+        from ..refresh import open_refreshing  # noqa: PLC0415 - few clients ask for it
+
+        return open_refreshing(config, store, clock, counters)
     if config.near is None:
         return Engine(config, store, clock, counters)
     # Imported here: most clients have no near tier.

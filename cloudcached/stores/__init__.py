@@ -6,6 +6,7 @@ from .._types import Clock
 from ..config import Config
 from .base import Store
 from .conditions import guarded
+from .lifetimes import with_lifetimes
 from .memory import MemoryStore, objects_named
 from .s3 import S3Store
 from .s3_fast import FastS3Store
@@ -14,7 +15,7 @@ from .s3_fast import FastS3Store
 def open_store(config: Config, clock: Clock) -> Store:
     """Return the store that *config* names. Does no I/O."""
     if config.scheme == "memory":
-        return MemoryStore(objects_named(config.bucket), clock)
+        return with_lifetimes(MemoryStore(objects_named(config.bucket), clock), config, clock)
     inner = S3Store(config)
     store = inner if config.transport == "boto3" else FastS3Store(config, inner)
-    return guarded(store, config, inner.sessions)
+    return with_lifetimes(guarded(store, config, inner.sessions), config, clock)

@@ -40,7 +40,15 @@ class Matches:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class UnmodifiedSince:
+    """Remove only what was not written after this moment, in epoch seconds, of which whole ones count (Ceph's own)."""
+
+    moment: float
+
+
 When: TypeAlias = "_Always | _Absent | Matches"
+WhenRemoved: TypeAlias = "_Always | Matches | UnmodifiedSince"
 
 
 class Stream(Protocol):
@@ -158,16 +166,26 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def put(
-        self, object_key: str, body: Body, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+        self,
+        object_key: str,
+        body: Body,
+        metadata: Mapping[str, str],
+        *,
+        when: When = ALWAYS,
+        tags: Mapping[str, str] | None = None,
+        timeout: float,
     ) -> str:
         """Write an object in a single PUT, and return its ETag.
 
+        tags: of the object, which lifecycle rules can go by; none without them.
         Raises ``PreconditionFailed`` when *when* does not hold (a store may say so for a missing object under
         ``Matches`` too). Any retryable error means that the outcome is unknown. Cost: 1 PUT.
         """
 
     @abc.abstractmethod
-    def create_upload(self, object_key: str, metadata: Mapping[str, str], *, timeout: float) -> str:
+    def create_upload(
+        self, object_key: str, metadata: Mapping[str, str], *, tags: Mapping[str, str] | None = None, timeout: float
+    ) -> str:
         """Begin to write an object in parts, and return the upload's id. Nothing is seen of it. Cost: 1 POST."""
 
     @abc.abstractmethod
@@ -190,8 +208,12 @@ class Store(abc.ABC):
         """Drop the upload and its parts; one that is not there is no error. Cost: 1 DELETE."""
 
     @abc.abstractmethod
-    def delete(self, object_key: str, *, timeout: float) -> None:
-        """Remove an object; one that is not there is no error. Cost: 1 DELETE."""
+    def delete(self, object_key: str, *, when: WhenRemoved = ALWAYS, timeout: float) -> None:
+        """Remove an object; one that is not there is no error. Cost: 1 DELETE.
+
+        Raises ``PreconditionFailed`` when *when* does not hold; stores that do not know the condition remove anyway,
+        so only a store that was asked before is to be given one.
+        """
 
     @abc.abstractmethod
     def delete_many(self, object_keys: Iterable[str], *, timeout: float) -> dict[str, StoreError]:

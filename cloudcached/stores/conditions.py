@@ -102,7 +102,14 @@ class _Guard:
         self._knowledge = PerProcess(self._find_knowledge)
 
     def put(
-        self, object_key: str, body: Body, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+        self,
+        object_key: str,
+        body: Body,
+        metadata: Mapping[str, str],
+        *,
+        when: When = ALWAYS,
+        tags: Mapping[str, str] | None = None,
+        timeout: float,
     ) -> str:
         """Write an object and return its ETag.
 
@@ -111,16 +118,16 @@ class _Guard:
         ``best_effort`` + 1 HEAD for each conditional write.
         """
         if when is ALWAYS:
-            return self._put(object_key, body, metadata, timeout=timeout)
+            return self._put(object_key, body, metadata, tags=tags, timeout=timeout)
         end = time.monotonic() + timeout
         if self._config.conditional_writes == "best_effort":
             self._check(object_key, when, timeout)
-            return self._put(object_key, body, metadata, timeout=end - time.monotonic())
+            return self._put(object_key, body, metadata, tags=tags, timeout=end - time.monotonic())
         fault = self._fault(object_key, timeout)
         if fault:
             raise self._ignored(object_key, fault)
         try:
-            return self._put(object_key, body, metadata, when=when, timeout=end - time.monotonic())
+            return self._put(object_key, body, metadata, when=when, tags=tags, timeout=end - time.monotonic())
         except StoreRefused as error:
             if error.code not in _REFUSALS:
                 raise

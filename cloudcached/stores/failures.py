@@ -25,6 +25,7 @@ from ..errors import (
 _CODES: Final[Mapping[str, type[StoreError]]] = {
     "NoSuchBucket": BucketMissing,
     "NoSuchKey": NotFound,
+    "NoSuchLifecycleConfiguration": NotFound,
     "NoSuchVersion": NotFound,
     "NoSuchUpload": StoreRefused,  # a 404, but it says nothing about the object
     # mostly 400 or 403; in the answer to DeleteObjects a code comes without a status

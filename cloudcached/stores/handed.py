@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .._types import Bytes
 from ..errors import StoreError
-from .base import Listed, Store
+from .base import ALWAYS, Listed, Store, WhenRemoved
 from .s3 import S3Store
 
 
@@ -15,9 +15,11 @@ class HandedToBoto3(Store):
 
     _inner: S3Store
 
-    def create_upload(self, object_key: str, metadata: Mapping[str, str], *, timeout: float) -> str:
+    def create_upload(
+        self, object_key: str, metadata: Mapping[str, str], *, tags: Mapping[str, str] | None = None, timeout: float
+    ) -> str:
         """Begin to write an object in parts. **Cost:** 1 POST."""
-        return self._inner.create_upload(object_key, metadata, timeout=timeout)
+        return self._inner.create_upload(object_key, metadata, tags=tags, timeout=timeout)
 
     def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
         """Send a part. **Cost:** 1 PUT."""
@@ -31,9 +33,9 @@ class HandedToBoto3(Store):
         """Drop an upload and its parts. **Cost:** 1 DELETE."""
         self._inner.abort_upload(object_key, upload, timeout=timeout)
 
-    def delete(self, object_key: str, *, timeout: float) -> None:
+    def delete(self, object_key: str, *, when: WhenRemoved = ALWAYS, timeout: float) -> None:
         """Remove an object. **Cost:** 1 DELETE."""
-        self._inner.delete(object_key, timeout=timeout)
+        self._inner.delete(object_key, when=when, timeout=timeout)
 
     def delete_many(self, object_keys: Iterable[str], *, timeout: float) -> dict[str, StoreError]:
         """Remove up to 1,000 objects. **Cost:** 1 DeleteObjects."""

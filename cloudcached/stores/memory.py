@@ -12,7 +12,21 @@ from typing import NamedTuple
 from .._types import Bytes, Clock
 from ..errors import NotFound, NotModified, PreconditionFailed, StoreError, StoreRefused, StoreTimeout
 from ..forks import PerProcess
-from .base import ABSENT, ALWAYS, Body, Found, Head, Listed, Matches, PlainHead, Store, Stream, When
+from .base import (
+    ABSENT,
+    ALWAYS,
+    Body,
+    Found,
+    Head,
+    Listed,
+    Matches,
+    PlainHead,
+    Store,
+    Stream,
+    UnmodifiedSince,
+    When,
+    WhenRemoved,
+)
 from .failures import made
 from .limits import BATCH, PART_LEAST_BYTES, PARTS_LIMIT, check_batch, check_metadata, check_object_key, check_range
 
@@ -22,11 +36,13 @@ class _Object(NamedTuple):
     metadata: Mapping[str, str]
     etag: str
     modified: float
+    tags: Mapping[str, str]
 
 
 class _Upload(NamedTuple):
     object_key: str
     metadata: Mapping[str, str]
+    tags: Mapping[str, str]
     #: By number.
     parts: dict[int, bytes]
 
@@ -103,22 +119,31 @@ class MemoryStore(Store):
         return self._head(self._find("head", object_key, timeout))
 
     def put(
-        self, object_key: str, body: Body, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+        self,
+        object_key: str,
+        body: Body,
+        metadata: Mapping[str, str],
+        *,
+        when: When = ALWAYS,
+        tags: Mapping[str, str] | None = None,
+        timeout: float,
     ) -> str:
         """Write an object and return its ETag. **Atomicity:** one lock around test and write."""
         self._check("put", object_key, timeout)
         check_metadata(object_key, metadata)
         content = bytes(body) if isinstance(body, (bytes, bytearray, memoryview)) else _whole(body)
-        new = _Object(content, dict(metadata), _md5(content), self._now())
+        new = _Object(content, dict(metadata), _md5(content), self._now(), dict(tags or {}))
         return self._write(object_key, new, when)
 
-    def create_upload(self, object_key: str, metadata: Mapping[str, str], *, timeout: float) -> str:
+    def create_upload(
+        self, object_key: str, metadata: Mapping[str, str], *, tags: Mapping[str, str] | None = None, timeout: float
+    ) -> str:
         """Begin to write an object in parts. **Cost:** no request."""
         self._check("put", object_key, timeout)
         check_metadata(object_key, metadata)
         upload = uuid.uuid4().hex
         with self._objects.lock:
-            self._objects.uploads[upload] = _Upload(object_key, dict(metadata), {})
+            self._objects.uploads[upload] = _Upload(object_key, dict(metadata), dict(tags or {}), {})
         return upload
 
     def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
@@ -140,7 +165,7 @@ class MemoryStore(Store):
         if min(map(len, parts[:-1]), default=PART_LEAST_BYTES) < PART_LEAST_BYTES:
             raise made(StoreRefused, "put", object_key, "a part before the last is under 5 MiB", "EntityTooSmall")
         etag = f"{_md5(bytes.fromhex(''.join(etags)))}-{len(etags)}"
-        self._write(object_key, _Object(b"".join(parts), found.metadata, etag, self._now()), ALWAYS)
+        self._write(object_key, _Object(b"".join(parts), found.metadata, etag, self._now(), found.tags), ALWAYS)
         self._objects.uploads.pop(upload, None)
 
     def abort_upload(self, object_key: str, upload: str, *, timeout: float) -> None:
@@ -168,10 +193,20 @@ class MemoryStore(Store):
                 insort(objects.names, object_key)
         return new.etag
 
-    def delete(self, object_key: str, *, timeout: float) -> None:
-        """Remove an object. **Cost:** no request."""
+    def delete(self, object_key: str, *, when: WhenRemoved = ALWAYS, timeout: float) -> None:
+        """Remove an object. **Atomicity:** one lock around test and removal. **Cost:** no request."""
         self._check("delete", object_key, timeout)
-        self._remove(object_key)
+        objects = self._objects
+        with objects.lock:
+            old = objects.by_name.get(object_key)
+            if old is None:
+                return
+            if (isinstance(when, Matches) and old.etag != when.etag) or (
+                isinstance(when, UnmodifiedSince) and old.modified > when.moment
+            ):
+                raise made(PreconditionFailed, "delete", object_key, "the condition does not hold")
+            del objects.by_name[object_key]
+            del objects.names[bisect_left(objects.names, object_key)]
 
     def delete_many(self, object_keys: Iterable[str], *, timeout: float) -> dict[str, StoreError]:
         """Remove up to 1,000 objects; none can fail. **Cost:** no request."""
@@ -198,12 +233,6 @@ class MemoryStore(Store):
         if found is None:
             raise made(NotFound, operation, object_key, "there is no such object")
         return found
-
-    def _remove(self, object_key: str) -> None:
-        objects = self._objects
-        with objects.lock:
-            if objects.by_name.pop(object_key, None) is not None:
-                del objects.names[bisect_left(objects.names, object_key)]
 
     def _head(self, found: _Object) -> Head:
         return PlainHead(dict(found.metadata), found.etag, len(found.body), found.modified, self._now())

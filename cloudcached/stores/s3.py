@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from .._types import Bytes
 from ..config import Config
@@ -18,8 +19,21 @@ from ..errors import (
     StoreTimeout,
     StoreUnreachable,
 )
-from ..sessions import Sessions
-from .base import ABSENT, ALWAYS, Body, Found, Head, Listed, Matches, PlainHead, Store, When
+from ..sessions import UNMODIFIED_SINCE, Sessions
+from .base import (
+    ABSENT,
+    ALWAYS,
+    Body,
+    Found,
+    Head,
+    Listed,
+    Matches,
+    PlainHead,
+    Store,
+    UnmodifiedSince,
+    When,
+    WhenRemoved,
+)
 from .deadlines import Deadline, StreamedUpload, Upload, allowance
 from .failures import NO_ETAG, from_answer, is_bare_404, made
 from .limits import BATCH, EMPTY_CODES, check_batch, check_metadata, check_object_key, check_range
@@ -31,6 +45,8 @@ if TYPE_CHECKING:
 _PIECEWISE = 1 << 16
 #: What a server may take for each part beside the timeout, to make an object of them.
 _SECONDS_PER_PART = 0.02
+#: What belongs to a lifecycle configuration beside its rules, and is reset where it is not sent.
+_LEAST_SIZE = "TransitionDefaultMinimumObjectSize"
 
 
 class _FoundByBoto3(Found):
@@ -107,7 +123,14 @@ class S3Store(Store):
         return self._head("head", object_key, self._call("head", object_key, timeout, "head_object", Key=object_key))
 
     def put(
-        self, object_key: str, body: Body, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+        self,
+        object_key: str,
+        body: Body,
+        metadata: Mapping[str, str],
+        *,
+        when: When = ALWAYS,
+        tags: Mapping[str, str] | None = None,
+        timeout: float,
     ) -> str:
         """Write an object and return its ETag. **Atomicity:** the store's. **Cost:** 1 PUT."""
         check_metadata(object_key, metadata)
@@ -116,6 +139,8 @@ class S3Store(Store):
             arguments["IfNoneMatch"] = "*"
         elif isinstance(when, Matches):
             arguments["IfMatch"] = when.etag  # without quotes: Ceph 16 knows no other form
+        if tags:
+            arguments["Tagging"] = urlencode(tags)
         self.sessions.connection()  # making the first one must not take from the time of sending
         deadline = Deadline(timeout + allowance(len(body)))
         arguments["Body"] = sent = _sent(body, deadline)
@@ -127,10 +152,14 @@ class S3Store(Store):
             raise
         return _etag("put", object_key, answer)
 
-    def create_upload(self, object_key: str, metadata: Mapping[str, str], *, timeout: float) -> str:
+    def create_upload(
+        self, object_key: str, metadata: Mapping[str, str], *, tags: Mapping[str, str] | None = None, timeout: float
+    ) -> str:
         """Begin to write an object in parts. **Cost:** 1 POST."""
         check_metadata(object_key, metadata)
         arguments: dict[str, Any] = {"Key": object_key, "Metadata": metadata, **self._sse}
+        if tags:
+            arguments["Tagging"] = urlencode(tags)
         return str(self._call("put", object_key, timeout, "create_multipart_upload", **arguments)["UploadId"])
 
     def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
@@ -156,10 +185,15 @@ class S3Store(Store):
             if error.code != "NoSuchUpload":
                 raise
 
-    def delete(self, object_key: str, *, timeout: float) -> None:
-        """Remove an object. **Cost:** 1 DELETE."""
+    def delete(self, object_key: str, *, when: WhenRemoved = ALWAYS, timeout: float) -> None:
+        """Remove an object. **Atomicity:** the store's. **Cost:** 1 DELETE."""
+        condition: dict[str, Any] = {}
+        if isinstance(when, Matches):
+            condition["IfMatch"] = when.etag
+        elif isinstance(when, UnmodifiedSince):
+            condition[UNMODIFIED_SINCE] = when.moment
         try:
-            self._call("delete", object_key, timeout, "delete_object", Key=object_key)
+            self._call("delete", object_key, timeout, "delete_object", Key=object_key, **condition)
         except NotFound:
             return  # some stores say so
 
@@ -189,6 +223,27 @@ class S3Store(Store):
             for row in answer.get("Contents", ())
         ]
         return rows, bool(answer.get("IsTruncated"))
+
+    def lifecycle(self, *, timeout: float) -> dict[str, Any]:
+        """Return the bucket's lifecycle configuration, as ``put_lifecycle`` takes it. **Cost:** 1 request."""
+        try:
+            answer = self._call("get", "", timeout, "get_bucket_lifecycle_configuration")
+        except NotFound:
+            return {"Rules": []}
+        return {name: answer[name] for name in ("Rules", _LEAST_SIZE) if name in answer}
+
+    def put_lifecycle(self, configuration: Mapping[str, Any], *, timeout: float) -> None:
+        """Replace the bucket's whole lifecycle configuration. **Atomicity:** the last writer wins. **Cost:** 1 request."""
+        if not configuration["Rules"]:
+            self._call("delete", "", timeout, "delete_bucket_lifecycle")
+            return
+        more = {name: configuration[name] for name in (_LEAST_SIZE,) if name in configuration}
+        rules = {"Rules": configuration["Rules"]}
+        self._call("put", "", timeout, "put_bucket_lifecycle_configuration", LifecycleConfiguration=rules, **more)
+
+    def is_versioned(self, *, timeout: float) -> bool:
+        """Tell whether the bucket keeps, or has kept, old versions. **Cost:** 1 request."""
+        return bool(self._call("get", "", timeout, "get_bucket_versioning").get("Status"))
 
     def close(self) -> None:
         """Give connections back."""

@@ -287,7 +287,14 @@ class FastS3Store(HandedToBoto3):
         return self._inner.head(object_key, timeout=timeout)
 
     def put(
-        self, object_key: str, body: Body, metadata: Mapping[str, str], *, when: When = ALWAYS, timeout: float
+        self,
+        object_key: str,
+        body: Body,
+        metadata: Mapping[str, str],
+        *,
+        when: When = ALWAYS,
+        tags: Mapping[str, str] | None = None,
+        timeout: float,
     ) -> str:
         """Write an object and return its ETag. **Atomicity:** the store's. **Cost:** 1 PUT."""
         check_metadata(object_key, metadata)
@@ -301,11 +308,12 @@ class FastS3Store(HandedToBoto3):
                 mode = {"e_tag": when.etag}  # without quotes: Ceph 16 knows no other form
             store = lanes.for_writing(timeout, len(body))
             try:
-                result = lanes.put(store, object_key, body, attributes=dict(metadata), mode=mode, use_multipart=False)
+                options: dict[str, Any] = {"attributes": dict(metadata), "tags": tags and dict(tags), "mode": mode}
+                result = lanes.put(store, object_key, body, use_multipart=False, **options)
                 return _etag(result["e_tag"], "put", object_key)
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "put", object_key, timeout)
-        return self._inner.put(object_key, body, metadata, when=when, timeout=timeout)
+        return self._inner.put(object_key, body, metadata, when=when, tags=tags, timeout=timeout)
 
     def close(self) -> None:
         """Give connections back."""

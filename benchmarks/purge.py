@@ -1,0 +1,195 @@
+"""A purge of 100,000 entries on a Ceph gateway, with writers that put expiring keys anew beside it.
+
+    benchmarks/on-ceph .venv/bin/python -m benchmarks.purge
+    benchmarks/on-ceph .venv/bin/python -m benchmarks.purge --entries 10000 --writes 1000
+
+Half of the entries have expired. Some of these are put anew at any moment, in random order; as many at the worst one: as
+soon as the purge has seen that they have expired, so that PUT and DELETE of a key are sent at the same time. Every write
+that was answered is looked for afterwards. One that is not there was lost; the times of its PUT and of the DELETE of its key
+tell whether the two were under way together, the instant that no condition covers on Ceph.
+
+With --plain nothing ties a DELETE to what was seen, for comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import queue
+import random
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from cloudcached import Client
+from cloudcached.config import Config
+from cloudcached.maintenance import purge as module
+from cloudcached.maintenance.purge import GRACE, Purge, Wanted
+
+#: Seconds that the entries live which are to expire.
+SHORT = 0.5
+WRITERS = 8
+#: Seconds between two writes at any moment.
+PACE = 0.05
+
+Span = tuple[float, float]
+
+
+def place_of(client: Client, key: str) -> str:
+    """Return the name of a key's object."""
+    return client._engine.place(key).object_key  # noqa: SLF001 - measured from inside
+
+
+def fill(client: Client, entries: int) -> list[str]:
+    """Write *entries*, of which every other one expires at once, and return the keys of these."""
+    short = [f"page:{number}" for number in range(0, entries, 2)]
+    client.put_many({f"page:{number}": f"live {number}" for number in range(1, entries, 2)}, None, replace=True)
+    client.put_many({key: f"old {key}" for key in short}, SHORT, replace=True)
+    time.sleep(SHORT + 3)
+    return short
+
+
+class Rivals:
+    """Writers of some keys as soon as the purge has asked for them, and of others at any moment; they note when."""
+
+    def __init__(self, client: Client, worst: list[str], any_time: list[str], purge: Purge) -> None:
+        self._client = client
+        self._keys = {place_of(client, key): key for key in worst}
+        self._others = {place_of(client, key): key for key in any_time}
+        self._ended = threading.Event()
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._write) for _ in range(WRITERS)]
+        self._wanderer = threading.Thread(target=self._wander)
+        self._store: Any = purge._engine.store  # noqa: SLF001 - measured from inside
+        self._head, self._delete = self._store.head, self._store.delete
+        #: When the PUT of a key began and ended, and its DELETE, by the object's name.
+        self.puts: dict[str, Span] = {}
+        self.deletes: dict[str, Span] = {}
+
+    def __enter__(self) -> Rivals:  # noqa: PYI034 - Self needs Python 3.11
+        self._store.head, self._store.delete = self._watched_head, self._timed_delete
+        for thread in (self._wanderer, *self._threads):
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in (self._wanderer, *self._threads):
+            thread.join()
+
+    def _watched_head(self, object_key: str, **options: Any) -> Any:
+        head = self._head(object_key, **options)
+        if object_key in self._keys:
+            self._queue.put(object_key)
+        return head
+
+    def _timed_delete(self, object_key: str, **options: Any) -> None:
+        began = time.monotonic()
+        try:
+            self._delete(object_key, **options)
+        finally:
+            self.deletes[object_key] = (began, time.monotonic())
+
+    def _write(self) -> None:
+        while (name := self._queue.get()) is not None:
+            self._put(name, self._keys[name])
+
+    def _wander(self) -> None:
+        names = list(self._others)
+        random.shuffle(names)
+        for name in names:
+            if self._ended.wait(PACE):
+                return
+            self._put(name, self._others[name])
+
+    def _put(self, name: str, key: str) -> None:
+        began = time.monotonic()
+        self._client.put(key, "new", 3600, replace=True)
+        self.puts[name] = (began, time.monotonic())
+
+    def told(self, client: Client, keys: list[str]) -> tuple[dict[str, int], list[str]]:
+        """Return what became of the writes of *keys*, and those that were lost."""
+        written = [key for key in keys if place_of(client, key) in self.puts]
+        found = client.get_many(written)
+        lost = [place_of(client, key) for key in written if found.get(key) != "new"]
+        spans = [(self.puts[name], self.deletes[name]) for name in lost if name in self.deletes]
+        together = sum(overlap(put, delete) for put, delete in spans)
+        return {"writes": len(written), "lost": len(lost), "lost_in_the_instant_of_their_delete": together}, lost
+
+
+def overlap(one: Span, other: Span) -> bool:
+    """Tell whether two spans have a moment in common."""
+    return max(one[0], other[0]) < min(one[1], other[1])
+
+
+def measure(url: str, entries: int, writes: int) -> dict[str, Any]:
+    """Fill a cache, purge it beside its writers, and return the counts."""
+    client = Client(url, timeout=30.0)
+    began = time.monotonic()
+    short = fill(client, entries)
+    filled = time.monotonic() - began
+    rewritten = short[:: max(1, len(short) // writes)][:writes]
+    worst, any_time = rewritten[::2], rewritten[1::2]
+    purge = Purge(Config.parse(url, {"timeout": 30.0}), Wanted(grace=0.0))
+    began = time.monotonic()
+    with Rivals(client, worst, any_time, purge) as rivals:
+        report = purge.run()
+    seconds = time.monotonic() - began
+    at_worst, lost = rivals.told(client, worst)
+    at_any, lost_too = rivals.told(client, any_time)
+    listed = set(client.keys())
+    written = [key for key in rewritten if place_of(client, key) in rivals.puts]
+    unlisted = [key for key in client.get_many(written) if key not in listed]
+    return {
+        **report.as_dict(),
+        "fill_s": round(filled),
+        "purge_s": round(seconds),
+        "at_any_moment": at_any,
+        "at_the_worst_moment": at_worst,
+        "live_and_listed": len(listed),
+        "live_and_not_listed": len(unlisted),
+        "should_be_live": entries - len(short) + len(written) - len(lost) - len(lost_too),
+    }
+
+
+def faults(figures: dict[str, Any]) -> list[str]:
+    """Return what must not be."""
+    found = ["entries failed"] if figures["failed"] else []
+    kinds = (figures["at_any_moment"], figures["at_the_worst_moment"])
+    if any(writes["lost"] != writes["lost_in_the_instant_of_their_delete"] for writes in kinds):
+        found.append("writes were lost outside of the instant of their removal")
+    if figures["live_and_listed"] + figures["live_and_not_listed"] != figures["should_be_live"]:
+        found.append("other entries are left than should be")
+    return found
+
+
+def main() -> None:
+    """Run once, and print the counts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--entries", type=int, default=100_000)
+    parser.add_argument("--writes", type=int, default=5_000, help="of expired keys, beside the purge")
+    parser.add_argument("--plain", action="store_true", help="remove without a condition")
+    parser.add_argument("--json", type=Path, help="write the counts there too")
+    arguments = parser.parse_args()
+    if arguments.plain:
+        module.removal_of = lambda *_: (GRACE, 0)
+    bucket = f"purge-{uuid.uuid4().hex[:12]}"
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    figures = measure(f"s3://{bucket}/cache", arguments.entries, arguments.writes)
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(f"{text}\n", encoding="utf-8")
+    found = faults(figures)
+    if found and not arguments.plain:
+        raise SystemExit("; ".join(found))
+
+
+if __name__ == "__main__":
+    main()

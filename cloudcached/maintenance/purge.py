@@ -1,0 +1,366 @@
+"""Removing expired entries one by one, beside those who write.
+
+A listing shows no metadata, so each entry is asked for by a HEAD. Between that and its DELETE somebody may write the
+key anew: an expired key is the one that is about to be written. So the DELETE is tied to what was seen, by the
+strongest condition that the store honours, which is found out once, before anything is removed:
+
+================== ====================================================================================================
+``if-match``       ``If-Match`` with the ETag: what was rewritten stays. AWS since 2025, and the store in memory
+``unmodified``     Ceph's ``x-amz-delete-if-unmodified-since``, in whole seconds: what was written in the last two is
+                   left for the next run; what is written in the very instant of its DELETE can be lost
+``grace``          no condition: only what has expired for an hour is removed, and what is written between HEAD and
+                   DELETE is lost, a miss more than need be
+================== ====================================================================================================
+
+Names are spread by a hash and listed in order, so the last one that is done with tells how far a run came, and where
+the next one goes on.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from .._types import Clock
+from ..clock import SystemClock
+from ..config import Config
+from ..doctor import conditions
+from ..doctor.site import Reply, Site
+from ..engine import Engine
+from ..entry import Meta
+from ..errors import (
+    AccessDenied,
+    BucketMissing,
+    ConfigError,
+    EntryRefused,
+    NotFound,
+    PreconditionFailed,
+    ReadOnlyError,
+    StoreError,
+)
+from ..expiry import is_expired
+from ..hooks import Counters
+from ..pool import fan_out, read_ahead
+from ..stores import open_store
+from ..stores.base import ALWAYS, Head, Listed, Matches, UnmodifiedSince, WhenRemoved
+
+R = TypeVar("R")
+
+IF_MATCH: Final = "if-match"
+UNMODIFIED: Final = "unmodified"
+GRACE: Final = "grace"
+
+#: Seconds that an entry has to be expired for where a removal cannot be tied to what was seen.
+GRACE_SECONDS: Final = 3600.0
+#: Seconds. Dates count whole ones: what was written in this one may be followed by a write with the same date.
+_YOUNG_SECONDS: Final = 2.0
+#: Failures one after the other, after which the rest need not be tried.
+_GIVE_UP: Final = 64
+#: What the keys of Django's and of Flask-Session's sessions hold, behind whatever prefix.
+_SESSIONS: Final = ("django.contrib.sessions.", "session:")
+#: An entry's object below the prefix.
+_NAME: Final = re.compile(r"[0-9a-f]{2}/\S+")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run is to do."""
+
+    #: Count only.
+    dry_run: bool = False
+    #: Counters and sessions too.
+    everything: bool = False
+    #: Also what is damaged, unsigned, or signed with another key.
+    refused: bool = False
+    #: Seconds that an entry has to be expired for; ``None``: none where removals are conditional, else an hour.
+    grace: float | None = None
+    #: Behind which name to go on; "" begins at the beginning.
+    resume: str = ""
+    max_requests: int | None = None
+    max_seconds: float | None = None
+
+
+@dataclass
+class Counts:
+    """What a run has met."""
+
+    #: Entries of this cache.
+    listed: int = 0
+    #: Of those, entries that have expired.
+    expired: int = 0
+    #: Expired counters and sessions, which were left alone.
+    kept: int = 0
+    #: Damaged, unsigned, or signed with another key.
+    refused: int = 0
+    removed: int = 0
+    #: Expired when looked at, and written anew before they were removed.
+    spared: int = 0
+    #: Could not be asked for or removed.
+    failed: int = 0
+    #: All that were sent, those of the probe included.
+    requests: int = 0
+
+
+@dataclass
+class Report:
+    """How a run ended."""
+
+    counts: Counts = field(default_factory=Counts)
+    #: How removals were tied to what was seen; "" where none were to be made.
+    by: str = ""
+    #: Why it ended before the end: ``requests``, ``seconds``, ``interrupted`` or ``failed``; "" at the end.
+    stopped: str = ""
+    #: Where to go on; "" at the end, and where nothing was done.
+    resume: str = ""
+    #: The first failure.
+    error: StoreError | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it."""
+        error = None if self.error is None else str(self.error)
+        return {**asdict(self.counts), "by": self.by, "stopped": self.stopped, "resume": self.resume, "error": error}
+
+
+class _Stop(Exception):
+    """No more requests are to be sent."""
+
+
+class Purge:
+    """One run over one cache. Does no I/O when made.
+
+    Raises ``ReadOnlyError`` for a client that may not write, ``ConfigError`` for a name to go on at that is none.
+    """
+
+    def __init__(self, config: Config, wanted: Wanted, *, clock: Clock | None = None) -> None:
+        if config.read_only and not wanted.dry_run:
+            raise ReadOnlyError("purge would remove entries, and this client is read-only")
+        if wanted.resume and not _NAME.fullmatch(wanted.resume):
+            raise ConfigError(f"{wanted.resume!r} is no name to go on at, such as 3f/name: take what a run has printed")
+        self._config = config
+        self._wanted = wanted
+        self._clock = clock or SystemClock()
+        self._engine = Engine(config, open_store(config, self._clock), self._clock, Counters())
+        self._end = float("inf")
+        self._grace = wanted.grace or 0.0
+        self._failures_in_a_row = 0
+        self._busy = 0
+        self._state = threading.Condition()
+        self.report = Report(resume=wanted.resume)
+
+    def run(self, progress: Callable[[float, Counts], None] | None = None) -> Report:
+        """Remove what has expired, and return what was done.
+
+        progress: called now and then with the part that is done, 0 to 1. A ``KeyboardInterrupt`` ends the run, after
+        the requests that are under way. What could not be removed is counted; a bucket that denies access or fails for
+        many entries one after the other ends the run. Raises ``StoreError`` when not even the first page is listed.
+
+        **Atomicity:** each entry for itself: see above. **Cost:** 1 LIST per 1,000 entries, 1 HEAD for each, 1 DELETE
+        for each that has expired; before that up to 14 requests to find out what the store honours.
+        """
+        report, counts = self.report, self.report.counts
+        self._end = self._clock.monotonic() + (self._wanted.max_seconds or float("inf"))
+        try:
+            if not self._wanted.dry_run:
+                self._choose()
+            unbroken = True
+            for row, done in fan_out(self._look_after, self._rows()):
+                unbroken = unbroken and done
+                if unbroken:
+                    report.resume = row.object_key[len(self._engine.names.root) :]
+                    if progress is not None:
+                        progress(int(report.resume[:2], 16) / 256, counts)
+        except KeyboardInterrupt:
+            report.stopped = "interrupted"
+        except _Stop:
+            pass  # before the first page
+        with self._state:
+            while self._busy:
+                self._state.wait()
+        if not report.stopped:
+            report.resume = ""
+        return report
+
+    def _rows(self) -> Iterator[Listed]:
+        """Yield the entries of this cache, in order; the next page is asked for while one is worked on."""
+        for page in read_ahead(self._pages()):
+            for row in page:
+                if self.report.stopped:
+                    return
+                if self._engine.names.is_ours(row.object_key):
+                    yield row
+
+    def _pages(self) -> Iterator[list[Listed]]:
+        root = self._engine.names.root
+        after, more = root + self._wanted.resume if self._wanted.resume else "", True
+        while more:
+            try:
+                page, more = self._ask(partial(self._engine.store.list, root, after=after))
+            except _Stop:
+                return
+            except StoreError as error:
+                if not self.report.counts.listed:
+                    raise
+                self._stop("failed", error)
+                return
+            yield page
+            if not page:
+                return
+            after = page[-1].object_key
+
+    # One entry
+
+    def _look_after(self, row: Listed) -> bool:
+        """Ask for an entry, and remove it if it has expired; return whether it is done with."""
+        with self._working():
+            try:
+                self._purge(row.object_key)
+            except _Stop:
+                return False
+            except StoreError as error:
+                self._failed(error)
+            else:
+                self._failures_in_a_row = 0
+            return True
+
+    def _purge(self, object_key: str) -> None:
+        try:
+            head: Head = self._ask(self._engine.store.head, object_key)
+        except NotFound:
+            return  # somebody else has removed it
+        self._count("listed")
+        if not self._is_doomed(object_key, head) or self._wanted.dry_run:
+            return
+        when = self._condition(head)
+        if when is None:
+            self._count("spared")
+            return
+        try:
+            self._ask(partial(self._engine.store.delete, when=when), object_key)
+        except PreconditionFailed:
+            self._count("spared")
+        else:
+            self._count("removed")
+
+    def _is_doomed(self, object_key: str, head: Head) -> bool:
+        now = self._clock.time() - self._grace
+        try:
+            meta = self._engine.codec.check(object_key, head.metadata, head.size)
+        except EntryRefused:
+            self._count("refused")
+            return self._wanted.refused and head.modified <= now
+        if not is_expired(meta.expires_ms, now):
+            return False
+        self._count("expired")
+        if not self._wanted.everything and self._is_dear(object_key, meta):
+            self._count("kept")
+            return False
+        return True
+
+    def _is_dear(self, object_key: str, meta: Meta) -> bool:
+        """Tell whether an entry is a counter or a session."""
+        if meta.type == "int":
+            return True
+        key = self._engine.names.key_of(object_key) or ""
+        return any(mark in key for mark in _SESSIONS)
+
+    def _condition(self, head: Head) -> WhenRemoved | None:
+        """Return what the removal of what was seen is tied to; ``None`` where it cannot be told from a later write."""
+        if self.report.by == IF_MATCH:
+            return Matches(head.etag)
+        if self.report.by == GRACE:
+            return ALWAYS
+        young = head.modified > self._clock.time() - _YOUNG_SECONDS
+        return None if young else UnmodifiedSince(head.modified)
+
+    # What the store honours
+
+    def _choose(self) -> None:
+        self.report.by, requests = removal_of(self._config, self._clock)
+        self.report.counts.requests += requests
+        if self.report.by == GRACE and self._wanted.grace is None:
+            self._grace = GRACE_SECONDS
+
+    # Requests, and what becomes of them
+
+    def _ask(self, request: Callable[..., R], *arguments: Any) -> R:
+        """Send *request*, again while that may help; raise ``_Stop`` where no more are to be sent."""
+
+        def metered(*arguments: Any, timeout: float) -> R:
+            with self._state:
+                counts, limit = self.report.counts, self._wanted.max_requests
+                if not self.report.stopped and limit is not None and counts.requests >= limit:
+                    self.report.stopped = "requests"
+                if not self.report.stopped and self._clock.monotonic() >= self._end:
+                    self.report.stopped = "seconds"
+                if self.report.stopped:
+                    raise _Stop
+                counts.requests += 1
+            return request(*arguments, timeout=timeout)
+
+        return self._engine.call(self._engine.budget(), metered, *arguments)
+
+    def _failed(self, error: StoreError) -> None:
+        self._count("failed")
+        self._failures_in_a_row += 1
+        if isinstance(error, (AccessDenied, BucketMissing)) or self._failures_in_a_row >= _GIVE_UP:
+            self._stop("failed", error)
+        self.report.error = self.report.error or error
+
+    def _stop(self, reason: str, error: StoreError) -> None:
+        with self._state:
+            self.report.stopped = self.report.stopped or reason
+            self.report.error = self.report.error or error
+
+    def _count(self, name: str) -> None:
+        with self._state:
+            counts = self.report.counts
+            setattr(counts, name, getattr(counts, name) + 1)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        with self._state:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._busy -= 1
+                self._state.notify_all()
+
+
+class _CountedSite(Site):
+    """A site that knows how much was asked."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        super().__init__(config, clock)
+        self.requests = 0
+
+    def __enter__(self) -> _CountedSite:  # noqa: PYI034 - Self needs Python 3.11
+        return self
+
+    def ask(self, verb: str, **arguments: Any) -> Reply:
+        """Send one request."""
+        self.requests += 1
+        return super().ask(verb, **arguments)
+
+
+def removal_of(config: Config, clock: Clock) -> tuple[str, int]:
+    """Return how removals can be tied to what was seen in the bucket of *config*, and the requests that it took to ask.
+
+    Writes only under ``prefix/_cloudcached/doctor/``, and removes what it wrote.
+    """
+    if config.scheme == "memory":
+        return IF_MATCH, 0
+    with _CountedSite(config, clock) as site:
+        by = GRACE
+        if conditions.delete_if_match(site).answer == "yes":
+            by = IF_MATCH
+        elif conditions.delete_if_unmodified_since(site).answer == "yes":
+            by = UNMODIFIED
+        site.clear()
+        return by, site.requests
