@@ -14,6 +14,7 @@ from .. import __version__
 from .cost import cost
 from .data import COMMANDS
 from .doctor import doctor
+from .stats import stats
 from .target import Target
 
 
@@ -38,7 +39,7 @@ def verbs(ctx: click.Context) -> None:
     ctx.obj = ctx.obj or Target.of_environment()
 
 
-for command in (*COMMANDS, doctor, cost):
+for command in (*COMMANDS, stats, doctor, cost):
     verbs.add_command(command)
 
 
