@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -19,16 +19,17 @@ from .errors import ConfigError, KeyMissing, NotACounter, StoreError
 from .expiry import at_ms, deadline_of, is_expired, seconds_left
 from .files import FileVerbs
 from .forks import PerProcess
-from .hooks import Counters, Latency
+from .hooks import Counters
 from .locks import Lock
 from .near import open_engine
+from .observed import Observed
 from .seen import UNKNOWN, Outside, Seen, Token
 from .stampede import Fills
 from .stores import open_store
-from .verbs import NO_COUNTER, Silencer, verb
+from .verbs import NO_COUNTER, Silencer, loud, verb
 
 
-class Client(AsyncTwins, ComputedVerbs, FileVerbs):
+class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
     """A cache whose entries are objects in an S3 bucket.
 
     url: ``s3://bucket`` or ``s3://bucket/prefix``; ``memory://`` for a private store in this process's memory,
@@ -324,6 +325,7 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs):
         """
         return self._bulk.clear(prefix)
 
+    @loud
     def gets(self, key: str, default: Any = None) -> tuple[Any, Token]:
         """Return the live value of *key*, or *default*, with a token for ``cas``.
 
@@ -335,6 +337,7 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs):
         value = seen.value if seen.live else default
         return value, Token(place.object_key, seen.etag, seen.meta)
 
+    @loud
     def cas(self, key: str, value: Any, token: Token, time_to_expire: TimeToExpire = 3600) -> bool:
         """Store *value* only if *key* is as it was when ``gets`` gave *token*; return whether it was stored.
 
@@ -370,29 +373,6 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs):
         """
         self._engine.place(name)  # refuses what is no key
         return Lock(self._engine, name, timeout=timeout, blocking=blocking, blocking_timeout=blocking_timeout)
-
-    def stats(self) -> dict[str, int]:
-        """Return counts since the process began, or was forked.
-
-        ``hits`` and ``misses`` of what was read, ``calls.VERB`` and ``errors.VERB``, ``requests.KIND``, ``bytes.read``
-        and ``bytes.written`` (of bodies), retries, lost races, refused entries by reason, the near tier's.
-        """
-        return self._counters.snapshot()
-
-    def latencies(self) -> dict[str, Latency]:
-        """Return how long things took since the process began, as histograms.
-
-        By verb (``get``, ``put``, ...) what callers waited for; by ``store.KIND`` what requests took.
-        """
-        return self._counters.latencies()
-
-    def listen(self, listener: Callable[[str, int], None]) -> None:
-        """Have *listener* called for each event: ``refused.signature``, ``outages``, ``retries``, ``computed``, ...
-
-        It is told the name under which ``stats`` counts, and how many; in the thread where it happens, so it should
-        take no time, and raise nothing. Hits, calls and requests are no events.
-        """
-        self._counters.listen(listener)
 
     def close(self) -> None:
         """Give connections back; the client may be used again afterwards."""

@@ -64,12 +64,16 @@ class Silencer:
             return True
         raise ReadOnlyError(f"{verb} would write, and this client is read-only")
 
+    def failed(self, verb: str) -> None:
+        """Count an error of *verb*."""
+        self._counters.add(f"errors.{verb}")
+
     def take(self, verb: str, error: CloudCachedError) -> None:
         """Log and count *error* where failures are silent; raise it again where they are not.
 
         What only the caller can mend, such as a value that cannot be stored among many, is always raised.
         """
-        self._counters.add(f"errors.{verb}")
+        self.failed(verb)
         causes = list(error.failures.values()) if isinstance(error, PartialFailure) else [error]
         if not self._silent or not all(isinstance(cause, (StoreError, OutcomeUnknown)) for cause in causes):
             raise error
@@ -124,6 +128,25 @@ def verb(
         return cast("F", call)
 
     return decorate
+
+
+def loud(function: F) -> F:
+    """Decorate a verb that is never silent: its calls are timed, and its errors counted."""
+    name = function.__name__
+
+    @functools.wraps(function)
+    def call(self: Silenced, *arguments: Any, **options: Any) -> Any:
+        silencer = self._silencer
+        began = silencer.now()
+        try:
+            return function(self, *arguments, **options)
+        except (StoreError, OutcomeUnknown):
+            silencer.failed(name)
+            raise
+        finally:
+            silencer.calls[name].add(silencer.now() - began)
+
+    return cast("F", call)
 
 
 def _answer(answer: Any, name: str) -> Any:

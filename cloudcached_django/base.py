@@ -12,6 +12,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from cloudcached import Client
 
 from .configuration import client_options, seconds_of, timeout_setting
+from .signals import Sender
 
 #: Seconds or a timedelta; ``None`` for never, zero or negative for gone at once, ``DEFAULT_TIMEOUT`` for ``TIMEOUT``.
 Timeout: TypeAlias = "float | dt.timedelta | None"
@@ -36,7 +37,9 @@ class ClientCache(BaseCache):
 
         Raises ``ConfigError`` for settings that cannot work.
         """
-        return Client.shared(self._location, **client_options(self._params))
+        client = Client.shared(self._location, **client_options(self._params))
+        client.listen(Sender(client.url))
+        return client
 
     def validate_key(self, key: str) -> None:
         """Warn of a key that memcached would refuse, as all of Django's backends do.

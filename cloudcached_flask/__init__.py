@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .backend import S3Cache
+from .status import status_blueprint
 
-__all__ = ["S3Cache"]
+__all__ = ["S3Cache", "status_blueprint"]

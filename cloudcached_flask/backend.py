@@ -14,6 +14,7 @@ from flask_caching.backends.base import BaseCache
 
 from cloudcached import MISSING, Client, ConfigError, KeyMissing, PartialFailure, StoreError
 
+from .signals import Sender
 from .turns import Turns
 
 #: Seconds or a ``timedelta``; 0 is never, ``None`` the default timeout, a negative one is gone at once.
@@ -95,6 +96,7 @@ class S3Cache(BaseCache):
                 options["signing_key"] = _signing_keys(self._app)
                 unsigned = not options["signing_key"]
             self._client = Client.shared(self._url, **options)
+            self._client.listen(Sender(self._client))
             if unsigned:
                 # A warning, as Flask-Caching gives for its own settings: test runs show it. After the client is set,
                 # so that where warnings are errors, this is one and not one per call.

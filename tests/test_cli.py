@@ -314,7 +314,9 @@ def test_clear(run: Run, url: str) -> None:
 
 
 def test_stats(run: Run, url: str) -> None:
-    assert json.loads(run("stats", "--json").stdout) == {"entries": 0, "bytes": 0, "oldest": None, "newest": None}
+    empty = json.loads(run("stats", "--json").stdout)
+    assert empty.pop("sample") == {"entries": 0, "types": {}, "expire": {}}
+    assert empty == {"entries": 0, "bytes": 0, "oldest": None, "newest": None, "prefixes": []}
     cache = Client(url)
     cache.put_many({"a": 1, "b": 2})
     cache.lock("name").acquire()

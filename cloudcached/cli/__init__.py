@@ -18,6 +18,7 @@ from .doctor import doctor
 from .iam import iam
 from .lifecycle import lifecycle
 from .purge import purge
+from .stats import stats
 from .target import Target
 
 
@@ -42,7 +43,7 @@ def verbs(ctx: click.Context) -> None:
     ctx.obj = ctx.obj or Target.of_environment()
 
 
-for command in (*COMMANDS, purge, lifecycle, iam, doctor, bench, cost):
+for command in (*COMMANDS, stats, purge, lifecycle, iam, doctor, bench, cost):
     verbs.add_command(command)
 
 

@@ -15,13 +15,8 @@ from typing import Any, Final
 import click
 
 from .._types import MISSING
-from ..bulk import Bulk
-from ..clock import SystemClock
-from ..engine import Engine
 from ..entry import EntryInfo
-from ..hooks import Counters
 from ..pool import fan_out
-from ..stores import open_store
 from .output import printable, say, show_json, show_table
 from .target import Failure, Target, Verb
 
@@ -273,30 +268,6 @@ def clear(target: Target, /, *, prefix: str, yes: bool, dry_run: bool, as_json: 
         click.echo(f"{'would remove' if dry_run else 'removed'} {count}")
 
 
-@click.command(cls=Verb)
-@_as_json
-@click.pass_obj
-def stats(target: Target, /, *, as_json: bool) -> None:
-    """Count the entries and their bytes, expired ones included. One request per 1,000."""
-    config = target.checked()
-    clock = SystemClock()
-    engine = Engine(config, open_store(config, clock), clock, Counters())
-    rows = [row for page in Bulk(engine).pages() for row in page if engine.names.is_ours(row.object_key)]
-    figures: dict[str, int | str | None] = {
-        "entries": len(rows),
-        "bytes": sum(row.size for row in rows),
-        "oldest": _date(min(row.modified for row in rows)) if rows else None,
-        "newest": _date(max(row.modified for row in rows)) if rows else None,
-    }
-    if as_json:
-        show_json(figures)
-    else:
-        show_table(
-            ("of", config.url),
-            [(name, f"{found:,}" if isinstance(found, int) else str(found or "-")) for name, found in figures.items()],
-        )
-
-
 def _described(info: EntryInfo) -> dict[str, Any]:
     return {
         "key": info.key,
@@ -322,4 +293,4 @@ def _date(seconds: float | None) -> str:
 
 
 #: All of them.
-COMMANDS: Final = (get, put, rm, ls, ttl, touch, info, clear, stats)
+COMMANDS: Final = (get, put, rm, ls, ttl, touch, info, clear)

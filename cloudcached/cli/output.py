@@ -84,3 +84,15 @@ def advancing(text: str) -> Iterator[Callable[[float, str], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(text, total=1.0, word="")
         yield lambda part, word: bar.update(task, completed=part, word=word)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """Give a function that shows how many there are so far, if anybody is watching."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    with Console(stderr=True).status(f"Counting {what}...") as status:
+        yield lambda count: status.update(f"{count:,} {what}...")

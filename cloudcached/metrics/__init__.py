@@ -10,6 +10,9 @@ from ..cost import PRICES, ObjectStore
 #: What S3 bills as a read; all other requests but deletions, which are free, as a write.
 _READS: Final = frozenset(("get", "get_first", "get_range", "head"))
 _FREE: Final = frozenset(("delete", "delete_many", "abort_upload"))
+#: How the names of buckets of S3 Express One Zone end.
+_EXPRESS: Final = "--x-s3"
+_GB: Final = 2**30
 #: What ``stats`` counts that is no event.
 _GROUPS: Final = ("calls.", "errors.", "requests.", "bytes.", "near.")
 _PLAIN: Final = frozenset(("hits", "misses"))
@@ -33,10 +36,21 @@ def hit_rate(stats: Mapping[str, int]) -> float | None:
     return stats.get("hits", 0) / looked if looked else None
 
 
-def dollars(stats: Mapping[str, int]) -> float:
-    """Return what the requests of *stats* cost on S3 Standard, by the prices of ``cloudcached.cost``."""
-    prices = next(service for service in PRICES if isinstance(service, ObjectStore))
-    total = 0.0
+def storage_class(url: str) -> ObjectStore:
+    """Return the prices of the bucket in *url*: buckets of S3 Express One Zone are told by their names."""
+    bucket = url.partition("://")[2].partition("/")[0]
+    standard, express = (service for service in PRICES if isinstance(service, ObjectStore))
+    return express if bucket.endswith(_EXPRESS) else standard
+
+
+def dollars(stats: Mapping[str, int], url: str = "") -> float:
+    """Return what the requests of *stats* cost in the bucket of *url*, by the prices of ``cloudcached.cost``.
+
+    Without storage, and without transfer out of the region; for a cache in memory, what they would cost on S3.
+    """
+    prices = storage_class(url)
+    moved = stats.get("bytes.read", 0) * prices.retrieval_gb + stats.get("bytes.written", 0) * prices.upload_gb
+    total = moved / _GB
     for kind, count in group(stats, "requests.").items():
         if kind not in _FREE:
             total += count / 1000 * (prices.get_1000 if kind in _READS else prices.put_1000)

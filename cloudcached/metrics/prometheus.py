@@ -47,10 +47,8 @@ class CacheCollector(Collector):
         yield self._counts("events", "Refused entries, retries, outages, computations.", "event", dict(events(stats)))
         yield self._counts("near", "What the near tier counts.", "what", _counted_near(stats))
         yield self._near(stats)
-        cost = CounterMetricFamily(
-            "cloudcached_cost_dollars", "What the requests cost on S3 Standard.", labels=["cache"]
-        )
-        cost.add_metric([self._cache], dollars(stats))
+        cost = CounterMetricFamily("cloudcached_cost_dollars", "What the requests cost on S3.", labels=["cache"])
+        cost.add_metric([self._cache], dollars(stats, self._client.url))
         yield cost
         calls = HistogramMetricFamily("cloudcached_call_seconds", "What callers waited for.", labels=["cache", "verb"])
         requests = HistogramMetricFamily("cloudcached_request_seconds", "What requests took.", labels=["cache", "kind"])

@@ -7,7 +7,7 @@ from collections import Counter
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import path
+from django.urls import include, path
 from django.views.decorators.cache import cache_page
 from django.views.decorators.vary import vary_on_headers
 
@@ -60,6 +60,7 @@ async def async_visits(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("plain/", plain),
+    path("status/", include("cloudcached_django.urls")),
     path("cached/", cached),
     path("varied/", varied),
     path("fragment/<str:name>/", fragment),
