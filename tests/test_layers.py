@@ -25,7 +25,7 @@ FLOORS = {
     ),
     # stampede is no floor above the client: get_or_put and memoize are verbs of it.
     4: ("client", "verbs", "_async", "bulk", "locks", "tags", "computed", "memoized", "stampede", "files", "transfers"),
-    5: ("maintenance", "metrics", "metrics.*", "cost", "index", "testing", "doctor", "doctor.*"),
+    5: ("maintenance", "metrics", "metrics.*", "cost", "index", "testing", "testing.*", "doctor", "doctor.*"),
     6: ("cli", "cli.*", "bench", "__main__", "__init__"),
 }
 #: On the floors below, modules do not import each other; above, they may, as long as there is no cycle.
@@ -44,7 +44,8 @@ BORDERS = {
     "flask": ("cloudcached_flask",),
     "flask_caching": ("cloudcached_flask",),
     "cachelib": ("cloudcached_flask",),
-    "moto": (),
+    "moto": ("cloudcached.testing.server",),
+    "pytest": ("cloudcached.testing.plugin",),
 }
 #: What does I/O or tells the time: not below floor 3.
 EFFECTS = {"asyncio", "http", "random", "socket", "subprocess", "threading", "time", "urllib.request"}
