@@ -13,6 +13,7 @@ import click
 from .. import __version__
 from .cost import cost
 from .data import COMMANDS
+from .develop import completion, serve
 from .doctor import doctor
 from .target import Target
 
@@ -38,8 +39,14 @@ def verbs(ctx: click.Context) -> None:
     ctx.obj = ctx.obj or Target.of_environment()
 
 
-for command in (*COMMANDS, doctor, cost):
+for command in (*COMMANDS, doctor, cost, serve, completion):
     verbs.add_command(command)
+
+
+def summary() -> str:
+    """Return the verbs with what they do, one a line: for the help of the frameworks' own commands."""
+    width = max(map(len, verbs.commands))
+    return "\n".join(f"  {name:{width}}  {command.get_short_help_str(80)}" for name, command in verbs.commands.items())
 
 
 def main(

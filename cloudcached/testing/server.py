@@ -8,6 +8,7 @@ killed leaves no server behind.
 from __future__ import annotations
 
 import http.client
+import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 HOST: Final = "127.0.0.1"
 #: What it imports.
 _NEEDED: Final = ("moto", "flask", "flask_cors")
+#: Ports that are tried where one is in use.
+_PORTS: Final = 100
 #: Seconds that it has to end in.
 _END: Final = 10
 _CREATED: Final = 200
@@ -88,10 +91,28 @@ def running() -> Iterator[LocalServer]:
                 process.kill()
 
 
-def make(port: int = 0) -> BaseWSGIServer:
-    """Return a server in this process that listens, for its owner to run ``serve_forever``.
+def listen(port: int = 0) -> socket.socket:
+    """Return a socket that listens on a port of loopback, or on the next one that is free; 0 takes any.
 
-    port: 0 takes a free one. Raises ``ConfigError`` without the extra, ``OSError`` for a port in use.
+    Raises ``ConfigError`` where none is.
+    """
+    for candidate in range(port, min(port + _PORTS, 65536)):
+        listener = socket.socket()
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((HOST, candidate))
+            listener.listen(128)
+        except OSError:  # in use, or for others
+            listener.close()
+        else:
+            return listener
+    raise ConfigError(f"none of the ports from {port} on is free: name another one")
+
+
+def make(listener: socket.socket) -> BaseWSGIServer:
+    """Return a server in this process on *listener*, for its owner to run ``serve_forever``.
+
+    Raises ``ConfigError`` without the extra.
     """
     check_installed()
     from moto.moto_server.werkzeug_app import (  # noqa: PLC0415 - takes a second
@@ -106,12 +127,13 @@ def make(port: int = 0) -> BaseWSGIServer:
             """Say nothing about each request."""
 
     app: Any = DomainDispatcherApplication(create_backend_app)
-    return make_server(HOST, port, app, threaded=True, request_handler=Quiet)
+    with listener:  # the server has its own of the same
+        return make_server(HOST, 0, app, threaded=True, request_handler=Quiet, fd=listener.fileno())
 
 
 def main() -> None:
     """Print the port once it listens, and serve until standard input closes."""
-    server = make()
+    server = make(listen())
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"{server.port}\n")
     sys.stdout.flush()
