@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Final
 
 import click
 from click.shell_completion import get_completion_class
 
 from ..errors import ConfigError
-from ..testing.server import HOST, LocalServer, listen, make
+from ..testing.server import listen, serving
 from .target import URL_VARIABLE, Failure
 
 _SHELLS: Final = ("bash", "zsh", "fish")
@@ -36,20 +37,15 @@ def serve(*, port: int, bucket: str) -> None:
       2  it could not begin: the extra is missing, no port is free, the bucket has no such name
     """  # noqa: D301 - click looks for this very character
     try:
-        server = make(listen(port))
-        local = LocalServer(f"http://{HOST}:{server.port}")
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        local.make_bucket(bucket)
+        with serving(listen(port)) as server:
+            server.make_bucket(bucket)
+            for name, value in {**server.env, URL_VARIABLE: f"s3://{bucket}"}.items():
+                click.echo(f"export {name}={value}")
+            click.echo(f"Serving S3 at {server.endpoint}; Ctrl-C ends it.", err=True)
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
     except ConfigError as error:
         raise Failure(str(error)) from error
-    for name, value in {**local.env, URL_VARIABLE: f"s3://{bucket}"}.items():
-        click.echo(f"export {name}={value}")
-    click.echo(f"Serving S3 at {local.endpoint}; Ctrl-C ends it.", err=True)
-    try:
-        thread.join()
-    except KeyboardInterrupt:
-        server.shutdown()
 
 
 @click.command()

@@ -79,10 +79,10 @@ def running() -> Iterator[LocalServer]:
         assert process.stdin is not None  # noqa: S101 - as asked for above
         assert process.stdout is not None  # noqa: S101
         try:
-            port = process.stdout.readline().strip()
-            if not port:
+            endpoint = process.stdout.readline().strip()
+            if not endpoint:
                 raise RuntimeError("moto's server did not start")
-            yield LocalServer(f"http://{HOST}:{port}")
+            yield LocalServer(endpoint)
         finally:
             process.stdin.close()
             try:
@@ -109,12 +109,22 @@ def listen(port: int = 0) -> socket.socket:
     raise ConfigError(f"none of the ports from {port} on is free: name another one")
 
 
-def make(listener: socket.socket) -> BaseWSGIServer:
-    """Return a server in this process on *listener*, for its owner to run ``serve_forever``.
+@contextmanager
+def serving(listener: socket.socket) -> Iterator[LocalServer]:
+    """Yield a server in threads of this process, on *listener*. Raises ``ConfigError`` without the extra."""
+    with listener:
+        check_installed()
+        server = _made(listener)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield LocalServer(f"http://{HOST}:{server.port}")
+    finally:
+        server.shutdown()
+        thread.join()
 
-    Raises ``ConfigError`` without the extra.
-    """
-    check_installed()
+
+def _made(listener: socket.socket) -> BaseWSGIServer:
     from moto.moto_server.werkzeug_app import (  # noqa: PLC0415 - takes a second
         DomainDispatcherApplication,
         MotoRequestHandler,
@@ -127,14 +137,12 @@ def make(listener: socket.socket) -> BaseWSGIServer:
             """Say nothing about each request."""
 
     app: Any = DomainDispatcherApplication(create_backend_app)
-    with listener:  # the server has its own of the same
-        return make_server(HOST, 0, app, threaded=True, request_handler=Quiet, fd=listener.fileno())
+    return make_server(HOST, 0, app, threaded=True, request_handler=Quiet, fd=listener.fileno())
 
 
 def main() -> None:
-    """Print the port once it listens, and serve until standard input closes."""
-    server = make(listen())
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    sys.stdout.write(f"{server.port}\n")
-    sys.stdout.flush()
-    sys.stdin.read()
+    """Print the endpoint once it listens, and serve until standard input closes."""
+    with serving(listen()) as server:
+        sys.stdout.write(f"{server.endpoint}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
