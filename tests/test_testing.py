@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cloudcached import Client, StoreTimeout, StoreUnreachable
+from cloudcached.testing import LocalServer
 
 
 class TestFixtures:
@@ -48,3 +51,172 @@ class TestFixtures:
         assert cloudcached.incr("key") == 2
         assert cloudcached.get("key") == 2
         assert cloudcached_faults.pending == 0
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "testing.md"
+SITE = """
+from django.http import HttpResponse
+from django.urls import path
+from django.views.decorators.cache import cache_page
+
+SECRET_KEY = "secret"
+ALLOWED_HOSTS = ["testserver"]
+ROOT_URLCONF = __name__
+INSTALLED_APPS = ["cloudcached_django"]
+CACHES = {"default": {"BACKEND": "cloudcached_django.S3Cache", "LOCATION": "s3://production/site"}}
+urlpatterns = [path("", cache_page(60)(lambda request: HttpResponse("computed")))]
+"""
+
+
+def blocks(heading: str = "") -> dict[str, str]:
+    """Return the files that the page shows under a heading, by name."""
+    text = PAGE.read_text(encoding="utf-8")
+    section = text.partition(f"## {heading}\n")[2] if heading else text
+    return dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", section.partition("\n## ")[0], re.DOTALL))
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Give an empty project, whose runs have no settings of ours."""
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path))
+    configure(pytester)
+    return pytester
+
+
+def configure(project: pytest.Pytester, *lines: str) -> None:
+    """Write pytest.ini; pytest-asyncio warns of one that does not name a scope."""
+    project.makeini("\n".join(["[pytest]", "asyncio_default_fixture_loop_scope = function", *lines]))
+
+
+def write(project: pytest.Pytester, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (project.path / name).write_text(text)
+
+
+@pytest.mark.checkout
+@pytest.mark.slow
+class TestPage:
+    def test_plain_python(self, project: pytest.Pytester) -> None:
+        files = blocks()
+        assert list(files) == ["test_prices.py"]
+        write(project, files)
+        project.runpytest_subprocess("-W", "error").assert_outcomes(passed=5)
+
+    def test_django(self, project: pytest.Pytester) -> None:
+        files = blocks("Django")
+        assert list(files) == ["conftest.py", "test_site.py", "test_unittest.py"]
+        configure(project, "cloudcached_hosts = loopback")
+        write(project, {**files, "site_settings.py": SITE})
+        project.runpytest_subprocess("--ds", "site_settings", "-W", "error").assert_outcomes(passed=4)
+
+    def test_flask_and_mock_aws(self, project: pytest.Pytester) -> None:
+        files = {**blocks("Flask"), **blocks("Inside mock_aws")}
+        assert list(files) == ["test_app.py", "test_mocked.py"]
+        write(project, files)
+        project.runpytest_subprocess().assert_outcomes(passed=2)
+
+
+FOREIGN = """
+import threading
+
+import pytest
+
+from cloudcached import Client
+
+cache = Client("s3://production/site", fail_silently=True)
+
+def test_it_fails_although_the_cache_is_silent():
+    cache.get("key")
+
+def test_it_fails_in_bulk():
+    cache.get_many(["a", "b"])
+
+def test_the_local_server_is_fine(cloudcached_s3):
+    assert cloudcached_s3.put("key", 1)
+
+def test_memory_is_fine(cloudcached):
+    assert cloudcached.put("key", 1)
+
+def test_faults_go_before_nothing(cloudcached_faults):
+    cloudcached_faults.fail(None)
+    cache.get("key")
+"""
+
+
+@pytest.mark.slow
+class TestGuard:
+    def test_foreign_buckets_are_refused(self, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        configure(project, "cloudcached_hosts = loopback")
+        project.makepyfile(test_foreign=FOREIGN)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://storage.invalid")
+        result = project.runpytest_subprocess()
+        result.assert_outcomes(passed=2, failed=3)
+        result.stdout.fnmatch_lines(
+            ["*this test would use s3://production/site at http://storage.invalid, which is none of cloudcached_hosts*"]
+        )
+
+    def test_a_named_host_is_fine(self, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        configure(project, "cloudcached_hosts = storage.invalid")
+        for name, value in LocalServer("http://storage.invalid").env.items():
+            monkeypatch.setenv(name, value)
+        project.makepyfile("from cloudcached import Client\ndef test(): Client('s3://bucket', timeout=0.2).get('key')")
+        project.runpytest_subprocess().stdout.fnmatch_lines(["*StoreUnreachable*", "*1 failed*"])
+
+
+class TestPlugin:
+    def test_it_loads_nothing_heavy(self, project: pytest.Pytester) -> None:
+        project.makepyfile(
+            "import sys\n"
+            "def test(cloudcached, cloudcached_clock, cloudcached_requests, cloudcached_faults):\n"
+            "    assert not sys.modules.keys() & {'boto3', 'botocore', 'obstore', 'moto'}\n"
+        )
+        project.runpytest_subprocess("-p", "no:django").assert_outcomes(passed=1)
+
+    def test_a_project_that_does_not_use_it_is_left_alone(self, project: pytest.Pytester) -> None:
+        project.makepyfile(
+            "from cloudcached.clock import SystemClock\nfrom cloudcached.engine import Engine\nimport time\n"
+            "def test(): assert 'store' not in vars(Engine) and SystemClock.time is time.time\n"
+        )
+        project.runpytest_subprocess("-W", "error").assert_outcomes(passed=1)
+
+    @pytest.mark.slow
+    def test_it_can_be_kept_out(self, project: pytest.Pytester) -> None:
+        project.makepyfile("def test(cloudcached): pass")
+        result = project.runpytest_subprocess("-p", "no:cloudcached")
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*fixture 'cloudcached' not found*"])
+
+    def test_it_is_registered_once(self, request: pytest.FixtureRequest) -> None:
+        from cloudcached.testing import plugin
+
+        names = [name for name, found in request.config.pluginmanager.list_name_plugin() if found is plugin]
+        assert names == ["cloudcached"]
+
+    @pytest.mark.slow
+    def test_the_server_needs_its_extra(self, project: pytest.Pytester) -> None:
+        project.makeconftest(
+            "from cloudcached.testing import server\nserver.find_spec = lambda name: None if name == 'moto' else name"
+        )
+        project.makepyfile("def test(cloudcached_s3): pass")
+        result = project.runpytest_subprocess()
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*the local S3 server needs moto: pip install 'cloudcached?testing?'*"])
+
+
+def test_what_is_put_around_stores_comes_off_again(cloudcached: Client) -> None:
+    from cloudcached.engine import Engine
+    from cloudcached.testing.watch import around_every_store
+
+    store = cloudcached._engine.store
+    with around_every_store(lambda inner: (1, inner)):
+        with around_every_store(lambda inner: (2, inner)):
+            assert cloudcached._engine.store == (2, (1, store))
+        assert cloudcached._engine.store == (1, store)
+    assert cloudcached._engine.store is store
+    assert "store" not in vars(Engine)
+
+
+def test_a_verb_that_there_is_not(cloudcached_faults: Any) -> None:
+    with pytest.raises(ValueError, match="a store has no 'set'; its requests are get, "):
+        cloudcached_faults.fail(on="set")
