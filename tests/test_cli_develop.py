@@ -10,11 +10,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 
 import pytest
 from click.testing import CliRunner
 
 from cloudcached import Client
+from cloudcached.__main__ import main
 from cloudcached.cli import verbs
 from cloudcached.testing import server
 
@@ -103,6 +105,11 @@ def test_what_is_offered(words: str, offered: list[str]) -> None:
         check=True,
     )
     assert run.stdout.split() == [f"plain,{word}" for word in offered]
+
+
+def test_the_command_is_installed() -> None:
+    (command,) = entry_points(group="console_scripts", name="cloudcached")
+    assert command.load() is main
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")

@@ -11,8 +11,62 @@ import pytest
 from cloudcached import Client, StoreTimeout, StoreUnreachable
 from cloudcached.testing import LocalServer
 
+#: Made before any fixture.
+EARLY = Client("memory://")
+
 
 class TestFixtures:
+    def test_a_cache_that_was_there_before(
+        self, cloudcached_requests: Any, cloudcached_clock: Any, cloudcached_faults: Any
+    ) -> None:
+        EARLY.put("key", 1, 60, replace=True)
+        cloudcached_clock.advance(60)
+        assert EARLY.get("key") is None
+        cloudcached_faults.fail(1, on="get")
+        assert EARLY.get("key") is None
+        assert cloudcached_requests == {"put": 1, "get": 3}
+        assert cloudcached_requests.copy() == {"put": 1, "get": 3}
+
+    def test_the_near_tier_goes_by_the_clock(self, cloudcached_clock: Any, cloudcached_requests: Any) -> None:
+        client = Client("memory://", near={"max_bytes": 1_000_000, "max_age": 5})
+        client.put("key", 1)
+        assert [client.get("key") for _ in range(3)] == [1, 1, 1]
+        assert cloudcached_requests == {"put": 1, "get": 1}
+        cloudcached_clock.advance(5)
+        assert client.get("key") == 1
+        assert [(request.verb, request.condition) for request in cloudcached_requests.seen] == [
+            ("put", "if absent"),
+            ("get", ""),
+            ("get", "unless"),
+        ]
+
+    def test_locks_know_the_time_of_the_server(self, cloudcached_s3: Client, cloudcached_requests: Any) -> None:
+        with cloudcached_s3.lock("job", timeout=30) as lock:
+            assert lock.fencing == 1
+            assert not cloudcached_s3.lock("job").acquire(blocking=False)
+        assert cloudcached_requests == {"get": 2, "put": 2}
+        (name,) = {name for request in cloudcached_requests.seen for name in request.object_keys}
+        store = cloudcached_s3._engine.store
+        assert store.head(name, timeout=1).date is None  # obstore cannot tell
+        assert store.dated.head(name, timeout=1).date is not None
+        assert cloudcached_requests["head"] == 2
+
+    def test_slow_answers_take_their_time(
+        self, cloudcached: Client, cloudcached_faults: Any, cloudcached_clock: Any
+    ) -> None:
+        cloudcached_faults.slow(2.0, 2)
+        assert cloudcached.put("key", 1)
+        assert cloudcached.get("key") == 1
+        assert cloudcached_clock.monotonic() == 4.0
+
+    def test_inside_mock_aws(self, cloudcached_s3: Client) -> None:
+        """It lets pass what is not for AWS, and so do we."""
+        from moto import mock_aws
+
+        with mock_aws():
+            assert cloudcached_s3.put("key", 1)
+        assert cloudcached_s3.get("key") == 1
+
     def test_a_fresh_cache(self, cloudcached: Client, cloudcached_requests: Any) -> None:
         assert cloudcached.get("key") is None
         assert cloudcached_requests == {"get": 1}
@@ -85,7 +139,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 
 def configure(project: pytest.Pytester, *lines: str) -> None:
-    """Write pytest.ini; pytest-asyncio warns of one that does not name a scope."""
+    """Write the settings; pytest-asyncio warns of one that does not name a scope."""
     project.makeini("\n".join(["[pytest]", "asyncio_default_fixture_loop_scope = function", *lines]))
 
 
@@ -146,6 +200,30 @@ def test_faults_go_before_nothing(cloudcached_faults):
 
 @pytest.mark.slow
 class TestGuard:
+    def test_mock_aws_answers_for_aws_alone(self, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in LocalServer("").env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_ENDPOINT_URL")
+        project.makepyprojecttoml(
+            "[tool.pytest.ini_options]\ncloudcached_hosts = ['loopback']\nasyncio_default_fixture_loop_scope = 'function'\n"
+        )
+        (project.path / "tox.ini").unlink()
+        project.makepyfile(
+            "from moto import mock_aws\nfrom cloudcached import BucketMissing, Client\nimport pytest\n"
+            "@mock_aws\ndef test_aws():\n    pytest.raises(BucketMissing, Client('s3://bucket').get, 'key')\n"
+            "@mock_aws\ndef test_another(monkeypatch):\n"
+            "    monkeypatch.setenv('AWS_ENDPOINT_URL', 'http://storage.invalid')\n    Client('s3://bucket').get('key')\n"
+            "def test_without():\n    Client('s3://bucket').get('key')\n"
+        )
+        result = project.runpytest_subprocess()
+        result.assert_outcomes(passed=1, failed=2)
+        result.stdout.fnmatch_lines(
+            [
+                "*this test would use s3://bucket at http://storage.invalid*",
+                "*s3://bucket at https://s3.*amazonaws.com*",
+            ]
+        )
+
     def test_foreign_buckets_are_refused(self, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         configure(project, "cloudcached_hosts = loopback")
         project.makepyfile(test_foreign=FOREIGN)

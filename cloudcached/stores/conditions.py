@@ -83,7 +83,12 @@ def is_trusted(mode: str, endpoint: str) -> bool:
     if mode != "auto":
         return mode == "trust"
     host = urlsplit(endpoint).hostname or ""
-    return host.endswith(_AWS) or is_loopback(host)
+    return is_aws(host) or is_loopback(host)
+
+
+def is_aws(host: str) -> bool:
+    """Tell whether *host* is one of AWS's own."""
+    return host.endswith(_AWS)
 
 
 def is_loopback(host: str) -> bool:

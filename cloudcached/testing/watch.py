@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -58,8 +58,8 @@ def around_every_store(around: Around) -> Iterator[None]:
 class Requests(Counter[str]):
     """How often each request was made: ``{"get": 1}``. ``clear()`` begins anew."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, counts: Mapping[str, int] | None = None) -> None:
+        super().__init__(counts)
         #: Every request in its order, with the names of its objects.
         self.seen: list[Request] = []
 

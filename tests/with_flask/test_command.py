@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from flask import Flask
 from flask_caching import Cache
 
@@ -87,3 +88,12 @@ def test_flask_itself(tmp_path: Path) -> None:
     missing = flask("get", "b")
     assert (missing.returncode, missing.stderr) == (1, "Error: there is no live entry under 'b'\n")
     assert "flask cloudcached VERB --help' tells more" in flask("--help").stdout
+
+
+def test_a_missing_extra_is_one_line(make_app: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, _ = make_app()
+    monkeypatch.setattr("cloudcached.__main__._missing", lambda: ["rich"])
+    result = run(app, "ls")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "cloudcached: the command line needs rich: pip install 'cloudcached[cli]'\n"
+    assert "the command line needs rich: pip install" in run(app, "--help").output
