@@ -108,16 +108,19 @@ class TestFixtures:
 
 
 PAGE = Path(__file__).parent.parent / "docs" / "testing.md"
-SITE = """
+SETTINGS = """
+SECRET_KEY = "secret"
+ALLOWED_HOSTS = ["testserver"]
+ROOT_URLCONF = "site_urls"
+INSTALLED_APPS = ["cloudcached_django"]
+USE_TZ = True
+CACHES = {"default": {"BACKEND": "cloudcached_django.S3Cache", "LOCATION": "s3://production/site"}}
+"""
+URLS = """
 from django.http import HttpResponse
 from django.urls import path
 from django.views.decorators.cache import cache_page
 
-SECRET_KEY = "secret"
-ALLOWED_HOSTS = ["testserver"]
-ROOT_URLCONF = __name__
-INSTALLED_APPS = ["cloudcached_django"]
-CACHES = {"default": {"BACKEND": "cloudcached_django.S3Cache", "LOCATION": "s3://production/site"}}
 urlpatterns = [path("", cache_page(60)(lambda request: HttpResponse("computed")))]
 """
 
@@ -161,7 +164,7 @@ class TestPage:
         files = blocks("Django")
         assert list(files) == ["conftest.py", "test_site.py", "test_unittest.py"]
         configure(project, "cloudcached_hosts = loopback")
-        write(project, {**files, "site_settings.py": SITE})
+        write(project, {**files, "site_settings.py": SETTINGS, "site_urls.py": URLS})
         project.runpytest_subprocess("--ds", "site_settings", "-W", "error").assert_outcomes(passed=4)
 
     def test_flask_and_mock_aws(self, project: pytest.Pytester) -> None:

@@ -44,6 +44,7 @@ class _Layer:
 @contextmanager
 def around_every_store(around: Around) -> Iterator[None]:
     """Let each client of this process, made before or after, ask ``around(its store)`` instead of its store."""
+    # Over what each engine has in its own attribute: a descriptor that can be set goes before those.
     below: _Layer | None = Engine.__dict__.get("store")
     type.__setattr__(Engine, "store", _Layer(around, below))
     try:
