@@ -40,6 +40,7 @@ class Command(BaseCommand):
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Return the parser, with the verbs in its help."""
         parser = super().create_parser(prog_name, subcommand, **{"formatter_class": _Lines, **kwargs})
+        parser.usage = "%(prog)s [options] [--cache ALIAS] VERB ..."
         parser.description = _DESCRIPTION.format(verbs=summary(), program=parser.prog)
         return parser
 
