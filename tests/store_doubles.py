@@ -54,7 +54,8 @@ class CountingStore(Wrapper):
 
     def _pass(self, request: Request, forward: Callable[[], Any]) -> Any:
         with self._lock:
-            self.requests.append(f"{BILLED.get(request.verb, request.verb.upper())} {request.condition}".rstrip())
+            condition = request.condition if request.condition != "first" else ""
+            self.requests.append(f"{BILLED.get(request.verb, request.verb.upper())} {condition}".rstrip())
         answer = forward()
         return _CountedFound(self, answer) if isinstance(answer, Found) else answer
 

@@ -68,11 +68,18 @@ def _fail(message: str) -> None:
     pytest.fail(message, pytrace=False)
 
 
+def _clock_first(request: pytest.FixtureRequest) -> None:
+    """Let the clock of a test that has one be there before its caches, which take it along."""
+    if "cloudcached_clock" in request.fixturenames:
+        request.getfixturevalue("cloudcached_clock")
+
+
 @pytest.fixture
-def cloudcached_url() -> Iterator[str]:
+def cloudcached_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the URL of an empty cache in memory: for ``LOCATION`` in Django, ``CACHE_S3_URL`` in Flask."""
     from ..stores.memory import forget  # noqa: PLC0415
 
+    _clock_first(request)
     name = uuid.uuid4().hex
     yield f"memory://{name}"
     forget(name)
@@ -102,8 +109,11 @@ def cloudcached_server() -> Iterator[LocalServer]:
 
 
 @pytest.fixture
-def cloudcached_s3_url(cloudcached_server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> str:
+def cloudcached_s3_url(
+    request: pytest.FixtureRequest, cloudcached_server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> str:
     """Give the URL of an empty cache on the local S3 server, and set the environment that leads there."""
+    _clock_first(request)
     for name in _OVERRULING:
         monkeypatch.delenv(name, raising=False)
     for name, value in cloudcached_server.env.items():
@@ -123,15 +133,18 @@ def cloudcached_s3(cloudcached_s3_url: str) -> Iterator[Client]:
 
 
 @pytest.fixture
-def cloudcached_clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+def cloudcached_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
     """Give the clock that all caches go by: it stands still, and what waits on it waits no time at all."""
     from ..clock import SystemClock  # noqa: PLC0415
     from .clock import FakeClock  # noqa: PLC0415
+    from .watch import on_clock  # noqa: PLC0415
 
-    clock = FakeClock()
+    # Near the real one: what was made before may have kept that, and must not wait for the difference.
+    clock = FakeClock(monotonic=float(int(SystemClock.monotonic())))
     for name in ("time", "monotonic", "sleep"):
         monkeypatch.setattr(SystemClock, name, staticmethod(getattr(clock, name)))
-    return clock
+    with on_clock(clock):
+        yield clock
 
 
 @pytest.fixture

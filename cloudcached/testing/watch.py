@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,35 +25,45 @@ Fault = Callable[[Request, Callable[[], Any]], Any]
 
 
 class _Layer:
-    """Stands in the place of ``Engine.store``: what every engine takes for its store, it gives with one around it."""
+    """Stands before an attribute of every engine: whoever asks for it gets what is put around it."""
 
-    def __init__(self, around: Around, below: _Layer | None) -> None:
+    def __init__(self, name: str, around: Callable[[Any], Any], below: _Layer | None) -> None:
+        self._name = name
         self._around = around
         self._below = below
 
     def __get__(self, engine: Engine | None, owner: type | None = None) -> Any:
         if engine is None:
             return self
-        store = engine.__dict__["store"] if self._below is None else self._below.__get__(engine)
-        return self._around(store)
+        own = engine.__dict__[self._name] if self._below is None else self._below.__get__(engine)
+        return self._around(own)
 
-    def __set__(self, engine: Engine, store: Store) -> None:
-        engine.__dict__["store"] = store
+    def __set__(self, engine: Engine, own: Any) -> None:
+        engine.__dict__[self._name] = own
 
 
 @contextmanager
-def around_every_store(around: Around) -> Iterator[None]:
-    """Let each client of this process, made before or after, ask ``around(its store)`` instead of its store."""
-    # Over what each engine has in its own attribute: a descriptor that can be set goes before those.
-    below: _Layer | None = Engine.__dict__.get("store")
-    type.__setattr__(Engine, "store", _Layer(around, below))
+def _around_every(name: str, around: Callable[[Any], Any]) -> Iterator[None]:
+    # A descriptor of the class that can be set goes before what the objects have themselves.
+    below: _Layer | None = Engine.__dict__.get(name)
+    type.__setattr__(Engine, name, _Layer(name, around, below))
     try:
         yield
     finally:
         if below is None:
-            type.__delattr__(Engine, "store")
+            type.__delattr__(Engine, name)
         else:
-            type.__setattr__(Engine, "store", below)
+            type.__setattr__(Engine, name, below)
+
+
+def around_every_store(around: Around) -> AbstractContextManager[None]:
+    """Let each client of this process, made before or after, ask ``around(its store)`` instead of its store."""
+    return _around_every("store", around)
+
+
+def on_clock(clock: Clock) -> AbstractContextManager[None]:
+    """Let the operations of each client of this process, made before or after, begin by *clock*."""
+    return _around_every("_now", lambda _: clock.monotonic)
 
 
 class Requests(Counter[str]):
