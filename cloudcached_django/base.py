@@ -37,9 +37,19 @@ class ClientCache(BaseCache):
 
         Raises ``ConfigError`` for settings that cannot work.
         """
-        client = Client.shared(self._location, **client_options(self._params))
+        client = Client.shared(self._location, **self.options)
         client.listen(Sender(client.url))
         return client
+
+    @property
+    def location(self) -> str:
+        """The URL of the cache, as ``LOCATION`` gives it."""
+        return self._location
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the client, its signing keys among them."""
+        return client_options(self._params)
 
     def validate_key(self, key: str) -> None:
         """Warn of a key that memcached would refuse, as all of Django's backends do.

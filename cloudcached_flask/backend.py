@@ -14,6 +14,7 @@ from flask_caching.backends.base import BaseCache
 
 from cloudcached import MISSING, Client, ConfigError, KeyMissing, PartialFailure, StoreError
 
+from .command import register
 from .signals import Sender
 from .turns import Turns
 
@@ -79,7 +80,22 @@ class S3Cache(BaseCache):
         cache._app = app
         if cache._turns is not None:
             app.teardown_request(cache._turns.end_all)
+        register(app, cache)
         return cache
+
+    @property
+    def url(self) -> str:
+        """The URL of the cache."""
+        return self._url
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the client, its signing keys among them."""
+        options = dict(self._options)
+        if self._app is not None:
+            # Not before the first use: init_app is often called before the app has its SECRET_KEY.
+            options.setdefault("signing_key", _signing_keys(self._app))
+        return options
 
     @property
     def client(self) -> Client:
@@ -89,15 +105,10 @@ class S3Cache(BaseCache):
         operation passes through here.
         """
         if self._client is None:
-            options = dict(self._options)
-            unsigned = False
-            if self._app is not None and "signing_key" not in options:
-                # Not before the first use: init_app is often called before the app has its SECRET_KEY.
-                options["signing_key"] = _signing_keys(self._app)
-                unsigned = not options["signing_key"]
+            options = self.options
             self._client = Client.shared(self._url, **options)
             self._client.listen(Sender(self._client))
-            if unsigned:
+            if "signing_key" not in self._options and not options.get("signing_key", True):
                 # A warning, as Flask-Caching gives for its own settings: test runs show it. After the client is set,
                 # so that where warnings are errors, this is one and not one per call.
                 warnings.warn(

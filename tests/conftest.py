@@ -15,12 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
-import moto_server
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from fake_clock import FakeClock
 from hypothesis import HealthCheck, settings
+
+from cloudcached.testing.server import running
 
 REAL_ENDPOINT = os.environ.get("CLOUDCACHED_TEST_ENDPOINT", "")
 SERVERS = (os.environ.get("CLOUDCACHED_TEST_SERVERS") or ("moto,real" if REAL_ENDPOINT else "moto")).split(",")
@@ -94,7 +95,7 @@ class S3Server:
 
 def _start(name: str, stack: ExitStack) -> S3Server:
     if name == "moto":
-        server = S3Server(name, stack.enter_context(moto_server.running()), MOTO_ENV)
+        server = S3Server(name, stack.enter_context(running()).endpoint, MOTO_ENV)
     elif name == "real" and REAL_ENDPOINT:
         server = S3Server(name, REAL_ENDPOINT, REAL_ENV)
     else:

@@ -1,31 +1,7 @@
-"""A clock that stands still until a test moves it."""
+"""The clock of these tests, which is the one that users get for theirs."""
 
 from __future__ import annotations
 
-import threading
+from cloudcached.testing import FakeClock
 
-
-class FakeClock:
-    """A ``Clock`` whose time passes by ``advance`` and ``sleep`` alone."""
-
-    def __init__(self, start: float = 1_800_000_000.0) -> None:
-        self._lock = threading.Lock()
-        self._start = start
-        self._passed = 0.0
-
-    def time(self) -> float:
-        """Return seconds since the epoch."""
-        return self._start + self._passed
-
-    def monotonic(self) -> float:
-        """Return the seconds that have passed."""
-        return self._passed
-
-    def sleep(self, seconds: float) -> None:
-        """Let *seconds* pass at once."""
-        self.advance(seconds)
-
-    def advance(self, seconds: float) -> None:
-        """Move both clocks forward by *seconds*."""
-        with self._lock:
-            self._passed += seconds
+__all__ = ["FakeClock"]

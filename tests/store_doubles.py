@@ -7,122 +7,28 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from cloudcached import Client, StoreError, StoreUnreachable
 from cloudcached._types import Bytes, Clock
-from cloudcached.stores.base import (
-    ABSENT,
-    ALWAYS,
-    Body,
-    Found,
-    Head,
-    Listed,
-    Matches,
-    Store,
-    UnmodifiedSince,
-    When,
-    WhenRemoved,
-)
+from cloudcached.stores.base import Found, Store
+from cloudcached.testing.stores import Request, Wrapper
 
-S = TypeVar("S", bound="Wrapper")
+S = TypeVar("S", bound=Wrapper)
 
 #: What one request does in a script: it is given the request as a function, and returns its answer or raises.
 Step = Callable[[Callable[[], Any]], Any]
 
-
-class Wrapper(Store):
-    """A store that hands every request to another one, by way of ``_pass``."""
-
-    def __init__(self, inner: Store) -> None:
-        self.inner = inner
-
-    def _pass(self, operation: str, label: str, names: list[str], forward: Callable[[], Any]) -> Any:
-        """Do one request; *operation* is the port's verb, *label* what it is called in bills."""
-        return forward()
-
-    def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
-        def forward() -> Found:
-            return self.inner.get(object_key, unless=unless, timeout=timeout)
-
-        return self._pass("get", "GET" if unless is None else "GET unless", [object_key], forward)
-
-    def get_first(self, object_key: str, length: int, *, timeout: float) -> Found:
-        def forward() -> Found:
-            return self.inner.get_first(object_key, length, timeout=timeout)
-
-        return self._pass("get", "GET", [object_key], forward)
-
-    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Sequence[Bytes]:
-        def forward() -> Sequence[Bytes]:
-            return self.inner.get_range(object_key, start, length, etag=etag, timeout=timeout)
-
-        return self._pass("get_range", "GET", [object_key], forward)
-
-    def head(self, object_key: str, *, timeout: float) -> Head:
-        return self._pass("head", "HEAD", [object_key], lambda: self.inner.head(object_key, timeout=timeout))
-
-    def put(
-        self,
-        object_key: str,
-        body: Body,
-        metadata: Mapping[str, str],
-        *,
-        when: When = ALWAYS,
-        tags: Mapping[str, str] | None = None,
-        timeout: float,
-    ) -> str:
-        label = "PUT" if when is ALWAYS else "PUT if absent" if when is ABSENT else "PUT if match"
-
-        def forward() -> str:
-            return self.inner.put(object_key, body, metadata, when=when, tags=tags, timeout=timeout)
-
-        return self._pass("put", label, [object_key], forward)
-
-    def create_upload(
-        self, object_key: str, metadata: Mapping[str, str], *, tags: Mapping[str, str] | None = None, timeout: float
-    ) -> str:
-        def forward() -> str:
-            return self.inner.create_upload(object_key, metadata, tags=tags, timeout=timeout)
-
-        return self._pass("create_upload", "POST create", [object_key], forward)
-
-    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
-        def forward() -> str:
-            return self.inner.put_part(object_key, upload, number, body, timeout=timeout)
-
-        return self._pass("put_part", "PUT part", [object_key], forward)
-
-    def complete_upload(self, object_key: str, upload: str, etags: Sequence[str], *, timeout: float) -> None:
-        def forward() -> None:
-            self.inner.complete_upload(object_key, upload, etags, timeout=timeout)
-
-        self._pass("complete_upload", "POST complete", [object_key], forward)
-
-    def abort_upload(self, object_key: str, upload: str, *, timeout: float) -> None:
-        def forward() -> None:
-            self.inner.abort_upload(object_key, upload, timeout=timeout)
-
-        self._pass("abort_upload", "DELETE upload", [object_key], forward)
-
-    def delete(self, object_key: str, *, when: WhenRemoved = ALWAYS, timeout: float) -> None:
-        label = {Matches: "DELETE if match", UnmodifiedSince: "DELETE if unmodified"}.get(type(when), "DELETE")
-
-        def forward() -> None:
-            self.inner.delete(object_key, when=when, timeout=timeout)
-
-        return self._pass("delete", label, [object_key], forward)
-
-    def delete_many(self, object_keys: Iterable[str], *, timeout: float) -> dict[str, StoreError]:
-        names = list(object_keys)
-        return self._pass("delete_many", "DeleteObjects", names, lambda: self.inner.delete_many(names, timeout=timeout))
-
-    def list(self, prefix: str, *, after: str = "", timeout: float) -> tuple[list[Listed], bool]:
-        return self._pass("list", "LIST", [prefix], lambda: self.inner.list(prefix, after=after, timeout=timeout))
-
-    def close(self) -> None:
-        self.inner.close()
+#: What requests are called in bills, where that is another name.
+BILLED = {
+    "abort_upload": "DELETE upload",
+    "complete_upload": "POST complete",
+    "create_upload": "POST create",
+    "delete_many": "DeleteObjects",
+    "get_range": "GET",
+    "put_part": "PUT part",
+}
 
 
 class CountingStore(Wrapper):
@@ -146,9 +52,10 @@ class CountingStore(Wrapper):
         with self._lock:
             self.requests, self.bodies, self.closed = [], 0, 0
 
-    def _pass(self, operation: str, label: str, names: list[str], forward: Callable[[], Any]) -> Any:
+    def _pass(self, request: Request, forward: Callable[[], Any]) -> Any:
         with self._lock:
-            self.requests.append(label)
+            condition = request.condition if request.condition != "first" else ""
+            self.requests.append(f"{BILLED.get(request.verb, request.verb.upper())} {condition}".rstrip())
         answer = forward()
         return _CountedFound(self, answer) if isinstance(answer, Found) else answer
 
@@ -203,12 +110,12 @@ class FaultyStore(Wrapper):
         """Whether every step was taken."""
         return not any(self._steps.values())
 
-    def _pass(self, operation: str, label: str, names: list[str], forward: Callable[[], Any]) -> Any:
+    def _pass(self, request: Request, forward: Callable[[], Any]) -> Any:
         with self._lock:
-            self.asked.append(operation)
-            steps = self._steps.get(operation)
+            self.asked.append(request.verb)
+            steps = self._steps.get(request.verb)
             step = steps.popleft() if steps else ok
-        for name in names:
+        for name in request.object_keys:
             if name in self.broken:
                 raise self.broken[name]
         return step(forward)

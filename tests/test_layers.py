@@ -50,7 +50,8 @@ BORDERS = {
     "flask": ("cloudcached_flask",),
     "flask_caching": ("cloudcached_flask",),
     "cachelib": ("cloudcached_flask",),
-    "moto": (),
+    "moto": ("cloudcached.testing.server",),
+    "pytest": ("cloudcached.testing.plugin",),
 }
 #: What does I/O or tells the time: not below floor 3.
 EFFECTS = {"asyncio", "http", "random", "socket", "subprocess", "threading", "time", "urllib.request"}
@@ -97,8 +98,8 @@ def imports(module: str, path: Path) -> Iterator[str]:
 CORE = dict(sources("cloudcached"))
 ADAPTERS = {**dict(sources("cloudcached_django")), **dict(sources("cloudcached_flask"))}
 ALL = {**CORE, **ADAPTERS}
-#: What the adapters may import.
-PUBLIC = {*cloudcached.__all__, "status.StatusPage"}
+#: What the adapters may import: the public names, the status page, and the command line that theirs are made of.
+PUBLIC = {*cloudcached.__all__, "__main__.main", "__main__.summary", "status.StatusPage"}
 
 
 def core_module(name: str) -> str | None:

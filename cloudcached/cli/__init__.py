@@ -14,6 +14,7 @@ from .. import __version__
 from .bench import bench
 from .cost import cost
 from .data import COMMANDS
+from .develop import completion, serve
 from .doctor import doctor
 from .iam import iam
 from .lifecycle import lifecycle
@@ -43,8 +44,14 @@ def verbs(ctx: click.Context) -> None:
     ctx.obj = ctx.obj or Target.of_environment()
 
 
-for command in (*COMMANDS, stats, purge, lifecycle, iam, doctor, bench, cost):
+for command in (*COMMANDS, stats, purge, lifecycle, iam, doctor, bench, cost, serve, completion):
     verbs.add_command(command)
+
+
+def summary() -> str:
+    """Return the verbs with what they do, one a line: for the help of the frameworks' own commands."""
+    width = max(map(len, verbs.commands))
+    return "\n".join(f"  {name:{width}}  {command.get_short_help_str(80)}" for name, command in verbs.commands.items())
 
 
 def main(

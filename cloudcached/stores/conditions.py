@@ -83,12 +83,20 @@ def is_trusted(mode: str, endpoint: str) -> bool:
     if mode != "auto":
         return mode == "trust"
     host = urlsplit(endpoint).hostname or ""
-    if host.endswith(_AWS) or f".{host}".endswith(".localhost"):
-        return True
+    return is_aws(host) or is_loopback(host)
+
+
+def is_aws(host: str) -> bool:
+    """Tell whether *host* is one of AWS's own."""
+    return host.endswith(_AWS)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether *host* is this machine by its name alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False
+        return f".{host}".endswith(".localhost")
 
 
 class _Guard:

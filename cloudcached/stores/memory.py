@@ -73,6 +73,11 @@ def objects_named(name: str) -> Objects:
     return _shared.setdefault(name, Objects()) if name else Objects()
 
 
+def forget(name: str) -> None:
+    """Let go of the objects of that name; clients that have them keep them."""
+    _shared.pop(name, None)
+
+
 class _FoundInMemory(Found):
     __slots__ = ("_body",)
 

@@ -71,6 +71,7 @@ class S3Store(Store):
     """A bucket, by boto3."""
 
     def __init__(self, config: Config) -> None:
+        self.config = config
         self.sessions = Sessions(dict(config.s3), config.timeout)
         self._bucket = config.bucket
         #: What every PUT asks for: server-side encryption, in boto3's names.

@@ -1,4 +1,4 @@
-"""The types that users of the public names see: checked by mypy --strict, never run."""
+"""The types that users of the public names see: checked by mypy and pyright, both strict; never run."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from cloudcached import (
     StoreError,
     StoreTimeout,
 )
+from cloudcached.testing import FakeClock, Faults, LocalServer, Request, Requests, Watch
 from cloudcached_django import S3Cache as DjangoCache
 from cloudcached_flask import S3Cache as FlaskCache
 
@@ -84,6 +85,11 @@ def bulk(client: Client) -> None:
     assert_type(client.stats(), dict[str, int])
 
 
+def item_of(_: object, item: str) -> str:
+    """Return what tells the calls apart."""
+    return item
+
+
 class Shop:
     """Something with methods."""
 
@@ -94,7 +100,7 @@ class Shop:
         """Return the price."""
         return 0.0
 
-    @client.memoize(key=lambda self, item: item, stale=10, early=1, lock=True, jitter=0.1)
+    @client.memoize(key=item_of, stale=10, early=1, lock=True, jitter=0.1)
     async def order(self, item: str) -> bool:
         """Order it."""
         return True
@@ -166,3 +172,18 @@ async def adapters(django: DjangoCache, flask: FlaskCache) -> None:
     assert_type(django.ttl("key"), int | None)
     assert_type(flask.set("key", 1, timeout=60), bool)
     assert_type(flask.inc("key"), int | None)
+
+
+def tests(server: LocalServer, faults: Faults) -> None:
+    """What people's own tests take."""
+    clock = FakeClock()
+    Client("memory://", clock=clock)
+    clock.advance(0.5)
+    with Watch(clock).running() as watch:
+        assert_type(watch.requests, Requests)
+        assert_type(watch.requests["get"], int)
+        assert_type(watch.requests.seen, list[Request])
+    faults.fail(2, on="put", error=StoreError("away"))
+    faults.slow(1.5, times=None)
+    faults.fail("2")  # type: ignore[arg-type]
+    assert_type(server.env, dict[str, str])

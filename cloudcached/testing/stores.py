@@ -1,0 +1,149 @@
+"""A store around a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from .._types import Bytes
+from ..errors import StoreError
+from ..stores.base import (
+    ABSENT,
+    ALWAYS,
+    Body,
+    Found,
+    Head,
+    Listed,
+    Matches,
+    Store,
+    UnmodifiedSince,
+    When,
+    WhenRemoved,
+)
+
+#: The requests that a store is asked for.
+VERBS: Final = (
+    *("get", "get_range", "head", "put", "create_upload", "put_part", "complete_upload", "abort_upload"),
+    *("delete", "delete_many", "list"),
+)
+
+
+class Request(NamedTuple):
+    """One request to the store."""
+
+    #: One of ``VERBS``.
+    verb: str
+    #: The names of its objects; of a listing, the prefix.
+    object_keys: tuple[str, ...]
+    #: ``if absent`` or ``if match`` of a put; ``if match`` or ``if unmodified`` of a delete; ``unless`` of a get that a 304 may answer, ``first`` of one that reads the
+    #: beginning; "" of all others.
+    condition: str = ""
+    #: Seconds that are left of the operation's time.
+    timeout: float = 0.0
+
+
+class Wrapper(Store):
+    """A store that hands every request to another one, by way of ``_pass``."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+
+    def _pass(self, request: Request, forward: Callable[[], Any]) -> Any:  # noqa: ARG002 - for those who override it
+        """Do one request."""
+        return forward()
+
+    def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
+        """Ask for an object."""
+        request = Request("get", (object_key,), "" if unless is None else "unless", timeout)
+        found: Found = self._pass(request, lambda: self.inner.get(object_key, unless=unless, timeout=timeout))
+        return found
+
+    def get_first(self, object_key: str, length: int, *, timeout: float) -> Found:
+        """Ask for the beginning of an object."""
+        request = Request("get", (object_key,), "first", timeout)
+        found: Found = self._pass(request, lambda: self.inner.get_first(object_key, length, timeout=timeout))
+        return found
+
+    def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Sequence[Bytes]:
+        """Return a part of exactly the version *etag*."""
+        request = Request("get_range", (object_key,), timeout=timeout)
+        body: Sequence[Bytes] = self._pass(
+            request, lambda: self.inner.get_range(object_key, start, length, etag=etag, timeout=timeout)
+        )
+        return body
+
+    def head(self, object_key: str, *, timeout: float) -> Head:
+        """Return an object's outside."""
+        request = Request("head", (object_key,), timeout=timeout)
+        head: Head = self._pass(request, lambda: self.inner.head(object_key, timeout=timeout))
+        return head
+
+    def put(
+        self,
+        object_key: str,
+        body: Body,
+        metadata: Mapping[str, str],
+        *,
+        when: When = ALWAYS,
+        tags: Mapping[str, str] | None = None,
+        timeout: float,
+    ) -> str:
+        """Write an object and return its ETag. **Atomicity:** the store's."""
+        condition = "" if when is ALWAYS else "if absent" if when is ABSENT else "if match"
+        request = Request("put", (object_key,), condition, timeout)
+        etag: str = self._pass(
+            request, lambda: self.inner.put(object_key, body, metadata, when=when, tags=tags, timeout=timeout)
+        )
+        return etag
+
+    def create_upload(
+        self, object_key: str, metadata: Mapping[str, str], *, tags: Mapping[str, str] | None = None, timeout: float
+    ) -> str:
+        """Begin to write an object in parts."""
+        request = Request("create_upload", (object_key,), timeout=timeout)
+        upload: str = self._pass(
+            request, lambda: self.inner.create_upload(object_key, metadata, tags=tags, timeout=timeout)
+        )
+        return upload
+
+    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
+        """Send part *number* and return its ETag."""
+        request = Request("put_part", (object_key,), timeout=timeout)
+        etag: str = self._pass(request, lambda: self.inner.put_part(object_key, upload, number, body, timeout=timeout))
+        return etag
+
+    def complete_upload(self, object_key: str, upload: str, etags: Sequence[str], *, timeout: float) -> None:
+        """Write the object of its parts."""
+        request = Request("complete_upload", (object_key,), timeout=timeout)
+        self._pass(request, lambda: self.inner.complete_upload(object_key, upload, etags, timeout=timeout))
+
+    def abort_upload(self, object_key: str, upload: str, *, timeout: float) -> None:
+        """Drop an upload and its parts."""
+        request = Request("abort_upload", (object_key,), timeout=timeout)
+        self._pass(request, lambda: self.inner.abort_upload(object_key, upload, timeout=timeout))
+
+    def delete(self, object_key: str, *, when: WhenRemoved = ALWAYS, timeout: float) -> None:
+        """Remove an object."""
+        condition = {Matches: "if match", UnmodifiedSince: "if unmodified"}.get(type(when), "")
+        request = Request("delete", (object_key,), condition, timeout)
+        self._pass(request, lambda: self.inner.delete(object_key, when=when, timeout=timeout))
+
+    def delete_many(self, object_keys: Iterable[str], *, timeout: float) -> dict[str, StoreError]:
+        """Remove up to 1,000 objects."""
+        request = Request("delete_many", tuple(object_keys), timeout=timeout)
+        failed: dict[str, StoreError] = self._pass(
+            request, lambda: self.inner.delete_many(request.object_keys, timeout=timeout)
+        )
+        return failed
+
+    def list(self, prefix: str, *, after: str = "", timeout: float) -> tuple[list[Listed], bool]:
+        """Return one page of the objects under *prefix*."""
+        request = Request("list", (prefix,), timeout=timeout)
+        page: tuple[list[Listed], bool] = self._pass(
+            request, lambda: self.inner.list(prefix, after=after, timeout=timeout)
+        )
+        return page
+
+    def close(self) -> None:
+        """Give connections back."""
+        self.inner.close()

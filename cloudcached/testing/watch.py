@@ -1,0 +1,199 @@
+"""What the tests of a site want to know of its caches, and do to them: their requests, counted and disturbed.
+
+It takes hold where every client asks its store, so it sees the clients that a site has made already, those of Django
+and Flask, and those inside ``mock_aws``, whatever their store.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from .._types import Clock
+from ..engine import Engine
+from ..errors import StoreError, StoreTimeout, StoreUnreachable
+from ..stores.base import Store
+from .stores import VERBS, Request, Wrapper
+
+Around = Callable[[Store], Store]
+#: What happens to one request: it is given the request, and what does it.
+Fault = Callable[[Request, Callable[[], Any]], Any]
+
+
+class _Layer:
+    """Stands before an attribute of every engine: whoever asks for it gets what is put around it."""
+
+    def __init__(self, name: str, around: Callable[[Any], Any], below: _Layer | None) -> None:
+        self._name = name
+        self._around = around
+        self._below = below
+
+    def __get__(self, engine: Engine | None, owner: type | None = None) -> Any:
+        if engine is None:
+            return self
+        own = engine.__dict__[self._name] if self._below is None else self._below.__get__(engine)
+        return self._around(own)
+
+    def __set__(self, engine: Engine, own: Any) -> None:
+        engine.__dict__[self._name] = own
+
+
+@contextmanager
+def _around_every(name: str, around: Callable[[Any], Any]) -> Iterator[None]:
+    # A descriptor of the class that can be set goes before what the objects have themselves.
+    below: _Layer | None = Engine.__dict__.get(name)
+    type.__setattr__(Engine, name, _Layer(name, around, below))
+    try:
+        yield
+    finally:
+        if below is None:
+            type.__delattr__(Engine, name)
+        else:
+            type.__setattr__(Engine, name, below)
+
+
+def around_every_store(around: Around) -> AbstractContextManager[None]:
+    """Let each client of this process, made before or after, ask ``around(its store)`` instead of its store."""
+    return _around_every("store", around)
+
+
+def on_clock(clock: Clock) -> AbstractContextManager[None]:
+    """Let the operations of each client of this process, made before or after, begin by *clock*."""
+    return _around_every("_now", lambda _: clock.monotonic)
+
+
+class Requests(Counter[str]):
+    """How often each request was made: ``{"get": 1}``. ``clear()`` begins anew."""
+
+    def __init__(self, counts: Mapping[str, int] | None = None) -> None:
+        super().__init__(counts)
+        #: Every request in its order, with the names of its objects.
+        self.seen: list[Request] = []
+
+    def clear(self) -> None:
+        """Forget all requests so far."""
+        super().clear()
+        self.seen.clear()
+
+
+@dataclass
+class _Rule:
+    fault: Fault
+    left: int | None
+    on: str
+
+
+class Faults:
+    """A store's bad days, for the next requests of all clients. Each waits on *clock*, so that no test has to."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._rules: list[_Rule] = []
+
+    def fail(self, times: int | None = 1, *, on: str = "", error: StoreError | None = None) -> None:
+        """Let the next requests fail before they reach the store.
+
+        times: how many of them; ``None`` for all until ``heal``. A client asks again as long as its ``timeout`` lasts,
+        so an operation fails only where all of its requests do. on: the verb of a request (``get``, ``head``, ``put``,
+        ...), "" for any. error: ``StoreUnreachable`` by default. Raises ``ValueError`` for a verb that there is not.
+        """
+        failure = error or StoreUnreachable("a fault of this test: nobody answers")
+
+        def fault(*_: object) -> Any:
+            raise failure
+
+        self._add(fault, times, on)
+
+    def lose_answers(self, times: int | None = 1, *, on: str = "") -> None:
+        """Let the store do the next requests, and lose its answers. times, on: as for ``fail``."""
+
+        def fault(request: Request, forward: Callable[[], Any]) -> Any:
+            forward()
+            raise StoreUnreachable(f"a fault of this test: the answer to {request.verb} was lost")
+
+        self._add(fault, times, on)
+
+    def slow(self, seconds: float, times: int | None = 1, *, on: str = "") -> None:
+        """Let the answers of the next requests take *seconds* of the fake clock.
+
+        Where that is longer than the operation has left, it ends in ``StoreTimeout`` then, and the store has done it
+        all the same. times, on: as for ``fail``.
+        """
+
+        def fault(request: Request, forward: Callable[[], Any]) -> Any:
+            answer = forward()
+            self._clock.sleep(min(seconds, request.timeout))
+            if seconds >= request.timeout:
+                raise StoreTimeout(f"a fault of this test: {request.verb} takes {seconds:g} s")
+            return answer
+
+        self._add(fault, times, on)
+
+    def heal(self) -> None:
+        """End all faults."""
+        with self._lock:
+            self._rules.clear()
+
+    @property
+    def pending(self) -> int:
+        """How many faults with a number of times have not happened yet."""
+        return sum(rule.left or 0 for rule in self._rules)
+
+    def take(self, verb: str) -> Fault | None:
+        """Return what happens to the next request of *verb*, and count it; ``None`` for nothing unusual."""
+        with self._lock:
+            for rule in self._rules:
+                if rule.on in ("", verb) and rule.left != 0:
+                    if rule.left is not None:
+                        rule.left -= 1
+                    return rule.fault
+        return None
+
+    def _add(self, fault: Fault, times: int | None, on: str) -> None:
+        if on and on not in VERBS:
+            raise ValueError(f"a store has no {on!r}; its requests are {', '.join(VERBS)}")
+        with self._lock:
+            self._rules.append(_Rule(fault, times, on))
+
+
+class Watch:
+    """Counts the requests of all clients of this process, and lets them fail; a context manager by ``running``."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.requests = Requests()
+        self.faults = Faults(clock)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def running(self) -> Iterator[Watch]:
+        """Watch until the block ends."""
+        with around_every_store(lambda store: _Watched(store, self)):
+            yield self
+
+    def do(self, request: Request, forward: Callable[[], Any]) -> Any:
+        """Count one request, and do it or what a fault makes of it."""
+        with self._lock:
+            self.requests[request.verb] += 1
+            self.requests.seen.append(request)
+        fault = self.faults.take(request.verb)
+        return forward() if fault is None else fault(request, forward)
+
+
+class _Watched(Wrapper):
+    """A store that is watched."""
+
+    def __init__(self, inner: Store, watch: Watch) -> None:
+        super().__init__(inner)
+        self._watch = watch
+
+    def _pass(self, request: Request, forward: Callable[[], Any]) -> Any:
+        return self._watch.do(request, forward)
+
+    @property
+    def dated(self) -> Store:
+        return _Watched(self.inner.dated, self._watch)

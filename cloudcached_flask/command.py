@@ -1,0 +1,51 @@
+"""``flask cloudcached VERB ...``: the command line of CloudCached on a cache of the app."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from flask import Flask, current_app
+from flask.cli import with_appcontext
+
+from cloudcached.__main__ import main, summary
+
+
+class _Command(click.Command):
+    """Takes everything from the verb on as it is, and has the verbs in its help."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs."""
+        formatter.write(
+            f"\nVerbs:\n{summary()}\n\n'{ctx.command_path} VERB --help' tells more of each, and its exit codes. Keys are\n"
+            "those of the entries, with the CACHE_KEY_PREFIX (flask_cache_ where none is set).\n"
+        )
+
+
+@click.command(
+    "cloudcached",
+    cls=_Command,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.option("--cache", "url", default="", metavar="URL", help="Which cache, where the app has several.")
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="VERB ...")
+@click.pass_context
+@with_appcontext
+def cloudcached(ctx: click.Context, /, *, url: str, arguments: tuple[str, ...]) -> None:
+    """Look after a cache whose entries live in S3, as the app signs it."""
+    caches: Mapping[str, Mapping[str, Any]] = {cache.url: cache.options for cache in current_app.extensions[_CACHES]}
+    if url not in caches and (url or len(caches) > 1):
+        raise click.UsageError(f"--cache takes one of {', '.join(caches)}")
+    url = url or next(iter(caches))
+    main(arguments, url=url, options=caches[url], prog_name=ctx.command_path)
+
+
+#: Where an app keeps those of its caches that are ours.
+_CACHES = "cloudcached"
+
+
+def register(app: Flask, cache: Any) -> None:
+    """Let the command find *cache*, and the app's command line the command; one of that name stays."""
+    app.extensions.setdefault(_CACHES, []).append(cache)
+    app.cli.commands.setdefault("cloudcached", cloudcached)

@@ -1,0 +1,67 @@
+"""A release is what its tag says, and nothing is published by a version of an action that nobody has read."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import cloudcached
+
+pytestmark = pytest.mark.checkout
+
+ROOT = Path(__file__).parent.parent
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Give the files that a release is checked by, as they are on its day."""
+    for name in (".ci/release-check", "pyproject.toml", "cloudcached/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## [{cloudcached.__version__}] - 2026-12-24\n")
+    return tmp_path
+
+
+def check(tree: Path, tag: str) -> tuple[int, str]:
+    ran = subprocess.run([tree / ".ci" / "release-check", tag], capture_output=True, text=True, check=False)
+    return ran.returncode, ran.stdout
+
+
+def test_a_tag_of_this_version_is_released(tree: Path) -> None:
+    assert check(tree, f"v{cloudcached.__version__}") == (0, f"releasing {cloudcached.__version__}\n")
+
+
+@pytest.mark.parametrize("tag", ["v99.0.0", cloudcached.__version__, f"v{cloudcached.__version__}rc1"])
+def test_another_tag_is_refused(tree: Path, tag: str) -> None:
+    code, told = check(tree, tag)
+    assert code == 1
+    assert told.startswith(f"the tag is {tag}, and pyproject.toml says")
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("CHANGELOG.md", "2026-12-24", "unreleased"),
+        ("CHANGELOG.md", cloudcached.__version__, "0.0.1"),
+        ("cloudcached/__init__.py", f'__version__ = "{cloudcached.__version__}"', '__version__ = "0.0.1"'),
+    ],
+)
+def test_what_does_not_agree_is_refused(tree: Path, name: str, before: str, after: str) -> None:
+    text = (tree / name).read_text()
+    assert before in text
+    (tree / name).write_text(text.replace(before, after))
+    assert check(tree, f"v{cloudcached.__version__}")[0] == 1
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_calls_what_there_is(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    uses = re.findall(r"uses: (\S+)", text)
+    assert uses
+    assert [use for use in uses if not re.fullmatch(r"[\w./-]+@(release/)?v\d+", use)] == []
+    assert [name for name in re.findall(r"run: (\.ci/[\w-]+)", text) if not (ROOT / name).exists()] == []
