@@ -47,9 +47,7 @@ def aws(servers: Callable[[str], Any]) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PAGES)
 def test_blocks_do_what_the_page_says(path: Path, aws: Any, tmp_path: Path) -> None:
-    for bucket in sorted(
-        {"docs", *re.findall(r"s3://([a-z0-9][a-z0-9.-]+[a-z0-9])", path.read_text(encoding="utf-8"))}
-    ):
+    for bucket in {"docs", *BUCKET.findall(path.read_text(encoding="utf-8"))}:
         aws.client().create_bucket(Bucket=bucket)
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     run = subprocess.run(
