@@ -45,3 +45,10 @@ def test_the_first_example_of_the_readme_runs() -> None:
     result = doctest.DocTestRunner().run(test)
     assert result.attempted >= 5
     assert result.failed == 0
+
+
+def test_the_faq_has_the_figures_that_were_measured() -> None:
+    from benchmarks.answers import answer
+
+    text = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8")
+    assert f"<!-- figures: begin (make bench) -->\n{answer()}\n<!-- figures: end -->" in text
