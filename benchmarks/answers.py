@@ -1,12 +1,11 @@
 """Write the figures of the FAQ, which are those that the other benchmarks have left in docs/figures.
 
-    python -m benchmarks.answers [docs/faq.md]
+python -m benchmarks.answers [docs/faq.md]
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,4 +52,4 @@ def _time(milliseconds: float) -> str:
 
 
 if __name__ == "__main__":
-    insert(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS / "faq.md", answer())
+    insert(DOCS / "faq.md", answer())

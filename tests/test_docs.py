@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import boto3
 import pytest
+from docs_blocks import blocks_of
+from moto import mock_aws
+from moto.core import set_initial_no_auth_action_count
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,3 +56,34 @@ def test_the_faq_has_the_figures_that_were_measured() -> None:
 
     text = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8")
     assert f"<!-- figures: begin (make bench) -->\n{answer()}\n<!-- figures: end -->" in text
+
+
+@set_initial_no_auth_action_count(4)
+def test_the_policy_of_the_checklist_is_enough_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cloudcached import AccessDenied, Client
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of nobody")
+    policy = next(block.code for block in blocks_of(ROOT / "docs" / "production.md") if "s3:GetObject" in block.code)
+    with mock_aws():
+        session = boto3.Session(region_name="us-east-1")
+        session.client("s3").create_bucket(Bucket="my-bucket")
+        iam = session.client("iam")
+        iam.create_user(UserName="site")
+        iam.put_user_policy(UserName="site", PolicyName="cache", PolicyDocument=policy)
+        key = iam.create_access_key(UserName="site")["AccessKey"]
+        s3 = {
+            "aws_access_key_id": key["AccessKeyId"],
+            "aws_secret_access_key": key["SecretAccessKey"],
+            "region_name": "us-east-1",
+        }
+        # Only what comes after the four requests above needs a right.
+        cache = Client("s3://my-bucket/prod", s3=s3)
+        assert cache.get("a") is None
+        # DeleteObjects needs the same right as DELETE; moto asks the bucket's own policy alone for it.
+        assert cache.put_many({"a": 1, "b": 1}) == {"a": True, "b": True}
+        assert (cache.touch("a"), cache.incr("a"), cache.delete("a")) == (True, 2, True)
+        with cache.lock("job"):
+            assert list(cache.keys()) == ["b"]
+        with pytest.raises(AccessDenied):
+            Client("s3://my-bucket/staging", s3=s3).put("a", 1)
