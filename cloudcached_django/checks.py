@@ -68,8 +68,14 @@ def check_options(**_: Any) -> list[CheckMessage]:
             id="cloudcached.E002",
         )
         for alias, params in _our_caches()
-        if (error := _mistake(Client, "memory://", **given_options(params)))
+        if (error := _mistake(Client, _usable_location(params), **given_options(params)))
     ]
+
+
+def _usable_location(params: Mapping[str, Any]) -> str:
+    # Some options are for a bucket, others for any store; of a bad LOCATION E001 tells.
+    location: str = params.get("LOCATION", "")
+    return "s3://bucket" if _mistake(Client, location) else location
 
 
 @register(Tags.caches)

@@ -194,7 +194,7 @@ _KINDS: dict[str, tuple[Callable[[Page, Block], None] | None, Callable[[Block], 
 
 def main(path: Path) -> None:
     """Run all blocks, and tell of those that fail. The clock stands still, so that a page can say what is left."""
-    now = time.time()
+    now = float(int(time.time()))
     SystemClock.time = staticmethod(lambda: now)  # type: ignore[method-assign,assignment]
     page = Page(path)
     for block in blocks_of(path):
