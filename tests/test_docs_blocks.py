@@ -85,6 +85,7 @@ def test_what_is_not_run_is_counted() -> None:
         ("```python\n>>> 1 + 1\n3\n```\n", "Failed example"),
         ("```python\nimport nothing_there\n```\n", "nothing_there"),
         ("```console\n$ cloudcached cost --json\n{}\n```\n", "prints"),
+        ("```console\n$ cloudcached ls\n```\n", "ends with 2"),
         ("```sh\nls\n```\n", "say why"),
         ("<!-- not run: it is wrong anyhow -->\n```python\n1 +\n```\n", "SyntaxError"),
         ("<!-- not run: it is wrong anyhow -->\n```console\n$ cloudcached put --nothing\n```\n", "NoSuchOption"),
