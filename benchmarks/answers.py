@@ -22,7 +22,7 @@ def answer() -> str:
         ("the process's memory (near tier)", hits[text]["`Client.get`"] / 1e3, "0"),
         ("Django's locmem backend, for comparison", hits[text]["Django locmem `get`"] / 1e3, "-"),
         ("the machine's disk (near tier)", near["places_ms"]["32 bytes"]["disk"], "0"),
-        ("a store next door", bars["get"]["CloudCached"]["wall_ms"], "1"),
+        ("S3 next door", bars["get"]["CloudCached"]["wall_ms"], "1"),
         ("the same request by raw HTTP, unsigned", bars["get"]["raw HTTP, unsigned"]["wall_ms"], "1"),
         ("the same by boto3", bars["get"]["boto3"]["wall_ms"], "1"),
     ]
