@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _BLOCK = re.compile(
-    r"""(?:^<!--\ not\ run:\ (?P<reason>[^\n]+?)\ -->\n+)?
+    r"""(?:^\ *<!--\ not\ run:\ (?P<reason>[^\n]+?)\ -->\n+)?
         ^(?P<indent>\ *)```(?P<language>[\w+-]*)(?P<rest>[^\n]*)\n(?P<code>.*?)^(?P=indent)```\ *$
       | ^<!--\ test\n(?P<hidden>.*?)^-->$""",
     re.MULTILINE | re.DOTALL | re.VERBOSE,
