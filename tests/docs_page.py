@@ -107,7 +107,7 @@ class Page:
             os.environ.update(word.split("=", 1) for word in words[1:])
             return ""
         if words[0] == "cloudcached":
-            result = CliRunner().invoke(verbs, words[1:], prog_name="cloudcached")
+            result = CliRunner().invoke(verbs, words[1:], prog_name="cloudcached", input="y\n")  # where it asks
         elif words[0] == "flask":
             result = self.names["app"].test_cli_runner().invoke(args=words[1:])
         elif words[:2] == ["python", "manage.py"]:
