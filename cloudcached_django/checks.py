@@ -1,13 +1,13 @@
 """System checks of the caches that are ours; none of them contacts the network.
 
-=====================  ==============================================================================
-``cloudcached.E001``   ``LOCATION`` is missing, or no URL of a cache
-``cloudcached.E002``   ``OPTIONS`` holds an unknown option or a value that cannot be
-``cloudcached.E003``   ``TIMEOUT`` is no number of seconds and not ``None``
-``cloudcached.W004``   ``OPTIONS`` switches signing off
-``cloudcached.W005``   sessions live in the cache alone
-``cloudcached.E006``   a test run would use a bucket that is not on this machine
-=====================  ==============================================================================
+| id                     | finds                                                           |
+|------------------------|-----------------------------------------------------------------|
+| ``cloudcached.E001``   | ``LOCATION`` is missing, or no URL of a cache                   |
+| ``cloudcached.E002``   | ``OPTIONS`` holds an unknown option or a value that cannot be   |
+| ``cloudcached.E003``   | ``TIMEOUT`` is no number of seconds and not ``None``            |
+| ``cloudcached.W004``   | ``OPTIONS`` switches signing off                                |
+| ``cloudcached.W005``   | sessions live in the cache alone                                |
+| ``cloudcached.E006``   | a test run would use a bucket that is not on this machine       |
 """
 
 from __future__ import annotations
