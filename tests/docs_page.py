@@ -180,18 +180,30 @@ def _policy_or_any(text: str) -> object:
     return content
 
 
+def _no_code(text: str) -> None:
+    """Refuse what should be a block of Python, and be run."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return
+    code = (ast.Assign, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Call)
+    found = [node for node in tree.body if isinstance(getattr(node, "value", node), code) or isinstance(node, code)]
+    assert not found, "this is Python: let the block say so"
+
+
 _KINDS: dict[str, tuple[Callable[[Page, Block], None] | None, Callable[[Block], None]]] = {
     "python": (Page.python, _check_python),
     "hidden": (Page.python, _check_python),
     "console": (Page.console, _check_console),
     "sh": (None, _check_shell),
+    "bash": (None, _check_shell),
     "html+django": (Page.template, None),
     "html+jinja": (Page.template, None),
     "json": _parsed(_policy_or_any),
     "toml": _parsed(tomllib.loads),
     "yaml": _parsed(yaml.safe_load),
     "ini": _parsed(lambda text: configparser.ConfigParser().read_string(text)),
-    "text": _parsed(str),
+    "text": _parsed(_no_code),
 }
 
 

@@ -92,6 +92,7 @@ def test_what_is_not_run_is_counted() -> None:
         ('```json\n{"Statement": [{"Effect": "Allow"}]}\n```\n', "MalformedPolicy"),
         (INSTALLED + SETTINGS.format("CACHES = {'default': {'BACKEND': 'cloudcached_django.S3Cache'}}"), "E001"),
         ("<!-- test\nassert 1 == 2\n-->\n", "AssertionError"),
+        ("```text\ncache = open()\n```\n", "this is Python"),
         ("```\nanything\n```\n", "no language"),
     ],
 )
