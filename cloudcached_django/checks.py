@@ -1,13 +1,13 @@
 """System checks of the caches that are ours; none of them contacts the network.
 
-=====================  ==============================================================================
-``cloudcached.E001``   ``LOCATION`` is missing, or no URL of a cache
-``cloudcached.E002``   ``OPTIONS`` holds an unknown option or a value that cannot be
-``cloudcached.E003``   ``TIMEOUT`` is no number of seconds and not ``None``
-``cloudcached.W004``   ``OPTIONS`` switches signing off
-``cloudcached.W005``   sessions live in the cache alone
-``cloudcached.E006``   a test run would use a bucket that is not on this machine
-=====================  ==============================================================================
+| id                     | finds                                                           |
+|------------------------|-----------------------------------------------------------------|
+| ``cloudcached.E001``   | ``LOCATION`` is missing, or no URL of a cache                   |
+| ``cloudcached.E002``   | ``OPTIONS`` holds an unknown option or a value that cannot be   |
+| ``cloudcached.E003``   | ``TIMEOUT`` is no number of seconds and not ``None``            |
+| ``cloudcached.W004``   | ``OPTIONS`` switches signing off                                |
+| ``cloudcached.W005``   | sessions live in the cache alone                                |
+| ``cloudcached.E006``   | a test run would use a bucket that is not on this machine       |
 """
 
 from __future__ import annotations
@@ -68,8 +68,14 @@ def check_options(**_: Any) -> list[CheckMessage]:
             id="cloudcached.E002",
         )
         for alias, params in _our_caches()
-        if (error := _mistake(Client, "memory://", **given_options(params)))
+        if (error := _mistake(Client, _usable_location(params), **given_options(params)))
     ]
+
+
+def _usable_location(params: Mapping[str, Any]) -> str:
+    # Some options are for a bucket, others for any store; of a bad LOCATION E001 tells.
+    location: str = params.get("LOCATION", "")
+    return "s3://bucket" if _mistake(Client, location) else location
 
 
 @register(Tags.caches)

@@ -1,35 +1,17 @@
-"""What the documentation shows is what the commands print."""
+"""What the README and the pages name is there; tests/test_docs_blocks.py runs what they show."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
+import boto3
 import pytest
-from click.testing import CliRunner
-
-from cloudcached.cli import verbs
+from docs_blocks import blocks_of
+from moto import mock_aws
+from moto.core import set_initial_no_auth_action_count
 
 ROOT = Path(__file__).parent.parent
-#: Commands that need nothing but this machine.
-SHOWN = [
-    pytest.param(command, output, id=f"{page.name}: {command}")
-    for page in sorted((ROOT / "docs").glob("*.md"))
-    for command, output in re.findall(
-        r"```console\n\$ cloudcached ((?:cost|iam)[^\n]*)\n(.*?)```", page.read_text(), re.DOTALL
-    )
-]
-
-
-@pytest.mark.parametrize(("command", "output"), SHOWN)
-def test_a_page_shows_what_the_command_prints(command: str, output: str) -> None:
-    assert CliRunner().invoke(verbs, shlex.split(command)).output == output
-
-
-def test_pages_show_commands() -> None:
-    """The pattern above finds what it is for."""
-    assert len(SHOWN) >= 3
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
@@ -67,3 +49,41 @@ def test_the_first_example_of_the_readme_runs() -> None:
     result = doctest.DocTestRunner().run(test)
     assert result.attempted >= 5
     assert result.failed == 0
+
+
+def test_the_faq_has_the_figures_that_were_measured() -> None:
+    from benchmarks.answers import answer
+
+    text = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8")
+    assert f"<!-- figures: begin (make bench) -->\n{answer()}\n<!-- figures: end -->" in text
+
+
+@set_initial_no_auth_action_count(4)
+def test_the_policy_of_the_checklist_is_enough_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cloudcached import AccessDenied, Client
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of nobody")
+    policy = next(block.code for block in blocks_of(ROOT / "docs" / "production.md") if "s3:GetObject" in block.code)
+    with mock_aws():
+        session = boto3.Session(region_name="us-east-1")
+        session.client("s3").create_bucket(Bucket="my-bucket")
+        iam = session.client("iam")
+        iam.create_user(UserName="site")
+        iam.put_user_policy(UserName="site", PolicyName="cache", PolicyDocument=policy)
+        key = iam.create_access_key(UserName="site")["AccessKey"]
+        s3 = {
+            "aws_access_key_id": key["AccessKeyId"],
+            "aws_secret_access_key": key["SecretAccessKey"],
+            "region_name": "us-east-1",
+        }
+        # Only what comes after the four requests above needs a right.
+        cache = Client("s3://my-bucket/prod", s3=s3)
+        assert cache.get("a") is None
+        # DeleteObjects needs the same right as DELETE; moto asks the bucket's own policy alone for it.
+        assert cache.put_many({"a": 1, "b": 1}) == {"a": True, "b": True}
+        assert (cache.touch("a"), cache.incr("a"), cache.delete("a")) == (True, 2, True)
+        with cache.lock("job"):
+            assert list(cache.keys()) == ["b"]
+        with pytest.raises(AccessDenied):
+            Client("s3://my-bucket/staging", s3=s3).put("a", 1)

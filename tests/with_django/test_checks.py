@@ -71,6 +71,12 @@ def test_an_unknown_option_lists_the_known(settings: Any) -> None:
     assert "compress_min_bytes" in message.msg
 
 
+@pytest.mark.parametrize(("location", "told"), [("s3://bucket", []), ("memory://site", ["cloudcached.E002"])])
+def test_an_option_for_buckets_only(settings: Any, location: str, told: list[str]) -> None:
+    near = {"max_bytes": 1, "max_age": 1, "disk": "/var/tmp/near"}
+    assert ids(settings, location, OPTIONS={"near": near, **LOCAL}) == told
+
+
 @pytest.mark.parametrize("timeout", ["banana", "", [], float("nan")], ids=repr)
 def test_a_bad_timeout(settings: Any, timeout: Any) -> None:
     assert ids(settings, TIMEOUT=timeout) == ["cloudcached.E003"]
