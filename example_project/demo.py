@@ -34,6 +34,7 @@ PACKAGES = {
     "flask": "flask",
     "flask_caching": "flask-caching",
     "moto": "moto[server]",
+    "PIL": "pillow",
 }
 #: Site, page, and what caches it.
 PAGES = (
@@ -42,8 +43,11 @@ PAGES = (
     ("django", "/hysteresis/", "{% cache %}"),
     ("django", "/replicas/", "get_many"),
     ("django", "/replicas/fine/", "get_many"),
+    ("django", "/lattice/", "get_many"),
     ("flask", "/", "get_many"),
 )
+#: Processes of each site. Two, since what is worth showing of a shared cache needs others to share it with.
+WORKERS = {"django": 2, "flask": 1}
 ROW = "{:<23}{:<13}{:<26}{:<26}{}"
 
 
@@ -79,10 +83,20 @@ def start_sites(env: dict[str, str], port: int, log: Log, stack: ExitStack) -> d
     """Start the Django site and the Flask app, each knowing where the other is."""
     listeners = {name: listen(port) for name in ("django", "flask")}
     env = env | {f"{name.upper()}_ADDRESS": address_of(listener) for name, listener in listeners.items()}
-    sites = {name: Part(name, listener, env, log, stack) for name, listener in listeners.items()}
+    sites = {
+        name: Part(name, listener, env, log, stack, workers=WORKERS[name]) for name, listener in listeners.items()
+    }
     for site in sites.values():
-        site.fetch("/style.css")  # wait until it serves, so that no visit pays for the start
+        wait_for(site)
     return sites
+
+
+def wait_for(site: Part) -> None:
+    """Wait until all workers of a site serve, so that no visit pays for the start of one."""
+    seen: set[str] = set()
+    while len(seen) < WORKERS[site.name]:
+        site.check()
+        seen.add(site.ask("/worker")[2].decode())
 
 
 def visit(site: Part, path: str) -> tuple[str, bool]:
@@ -123,7 +137,7 @@ def run(log: Log, stack: ExitStack) -> None:
         print(f"Using {url}\n")
     else:
         s3 = EmbeddedS3(log, stack)
-        env, parts = s3.env(), [s3]
+        env, parts = s3.env(), [s3, s3.plug]
         print(f"Started an S3 server at {s3.address} for {env['CLOUDCACHED_URL']}\n")
     if not env.get("SECRET_KEY"):
         env["SECRET_KEY"] = secrets.token_hex()

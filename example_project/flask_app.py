@@ -36,10 +36,16 @@ def index() -> str | tuple[str, int]:
     return page if enough else (page, 404)
 
 
+@app.get("/worker")
+def worker() -> tuple[str, dict[str, str]]:
+    """Tell who of those who share the address answers."""
+    return conf.WORKER, {"Content-Type": "text/plain"}
+
+
 @app.before_request
 def begin() -> None:
     """Start to count."""
-    g.visit = visits.begin()
+    g.visit = visits.begin(cache.cache.client.stats)
 
 
 @app.after_request
@@ -50,3 +56,9 @@ def tell(response: Response) -> Response:
         response.data = response.data.replace(visits.MARK, g.visit.line())
         response.headers["Cache-Control"] = "no-store"
     return response
+
+
+@app.teardown_request
+def end(error: BaseException | None) -> None:  # noqa: ARG001
+    """Count no longer."""
+    g.visit.end()

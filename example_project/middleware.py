@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
 
 from . import visits
@@ -13,8 +14,11 @@ def tell(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpR
     """Wrap the whole site, ``cache_page`` included."""
 
     def respond(request: HttpRequest) -> HttpResponse:
-        visit = visits.begin()
-        response = get_response(request)
+        visit = visits.begin(caches["default"].client.stats)
+        try:
+            response = get_response(request)
+        finally:
+            visit.end()
         response["Server-Timing"] = visit.server_timing()
         if not response.streaming and visits.MARK in response.content:
             response.content = response.content.replace(visits.MARK, visit.line())

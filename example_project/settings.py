@@ -14,7 +14,11 @@ ROOT_URLCONF = "example_project.urls"
 WSGI_APPLICATION = "example_project.wsgi.application"
 ASGI_APPLICATION = "example_project.asgi.application"
 INSTALLED_APPS = ["cloudcached_django"]
-MIDDLEWARE = ["example_project.middleware.tell", "django.middleware.security.SecurityMiddleware"]
+MIDDLEWARE = [
+    "example_project.middleware.tell",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+]
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [BASE_DIR / "templates"]}]
 USE_TZ = True
 
@@ -29,6 +33,10 @@ CACHES = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler"},
+        "watch": {"class": "example_project.outage.Watch"},
+    },
     "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {"cloudcached": {"handlers": ["watch"]}},
 }

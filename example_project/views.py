@@ -1,6 +1,8 @@
-"""Three ways to cache in Django, on three pages that take seconds to compute."""
+"""Ways to cache in Django, on pages that take seconds to compute."""
 
 from __future__ import annotations
+
+import base64
 
 import numpy as np
 from django.core.cache import cache
@@ -9,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.cache import cache_page
 
-from . import conf, ising, ladder, plots, visits
+from . import conf, ising, ladder, plots, quench, visits
 
 
 def index(request: HttpRequest) -> HttpResponse:
@@ -23,6 +25,11 @@ def flask(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
     if not conf.FLASK_ADDRESS:
         raise Http404("FLASK_ADDRESS is not set")
     return redirect(conf.FLASK_ADDRESS)
+
+
+def worker(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
+    """Tell who of those who share the address answers."""
+    return HttpResponse(conf.WORKER, content_type="text/plain")
 
 
 @cache_page(conf.KEEP)
@@ -74,3 +81,25 @@ def replicas(request: HttpRequest, *, fine: bool) -> HttpResponse:
         "chains": ladder.CHAINS,
     }
     return render(request, "replicas.html", context)
+
+
+def lattice(request: HttpRequest, *, state: str) -> HttpResponse:
+    """Show a lattice as it cools: each frame is an entry with a PNG."""
+    if state not in quench.TEMPERATURES:
+        raise Http404("no such state")
+    keys = [quench.key(state, time) for time in quench.TIMES]
+    found = cache.get_many(keys)
+    if len(found) < len(keys):
+        with visits.computing():
+            found = quench.compute(state)
+        cache.set_many(found)
+    visits.tell(f"{len(keys)} frames, {sum(map(len, found.values())) / 1024:.0f} KB")
+    context = {
+        "page": "lattice",
+        "state": state,
+        "temperature": quench.TEMPERATURES[state],
+        "temperatures": quench.TEMPERATURES,
+        "times": quench.TIMES,
+        "frames": [f"data:image/png;base64,{base64.b64encode(found[key]).decode()}" for key in keys],
+    }
+    return render(request, "lattice.html", context)
