@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 import numpy as np
 from django.core.cache import cache
@@ -15,8 +16,14 @@ from . import conf, ising, ladder, plots, quench, visits
 
 
 def index(request: HttpRequest) -> HttpResponse:
-    """Explain the site; nothing is cached here."""
-    context = {"page": "index", "url": conf.CLOUDCACHED_URL, "shared": not conf.CLOUDCACHED_URL.startswith("memory:")}
+    """Explain the site, under a strip of pictures."""
+    some = [quench.TIMES[round(share * (len(quench.TIMES) - 1))] for share in (0, 0.35, 0.6, 0.8, 1)]
+    context = {
+        "page": "index",
+        "url": conf.CLOUDCACHED_URL,
+        "shared": not conf.CLOUDCACHED_URL.startswith("memory:"),
+        "frames": _frames("cold", some),
+    }
     return render(request, "index.html", context)
 
 
@@ -87,19 +94,25 @@ def lattice(request: HttpRequest, *, state: str) -> HttpResponse:
     """Show a lattice as it cools: each frame is an entry with a PNG."""
     if state not in quench.TEMPERATURES:
         raise Http404("no such state")
-    keys = [quench.key(state, time) for time in quench.TIMES]
-    found = cache.get_many(keys)
-    if len(found) < len(keys):
-        with visits.computing():
-            found = quench.compute(state)
-        cache.set_many(found)
-    visits.tell(f"{len(keys)} frames, {sum(map(len, found.values())) / 1024:.0f} KB")
+    frames = _frames(state, quench.TIMES)
     context = {
         "page": "lattice",
         "state": state,
         "temperature": quench.TEMPERATURES[state],
         "temperatures": quench.TEMPERATURES,
         "times": quench.TIMES,
-        "frames": [f"data:image/png;base64,{base64.b64encode(found[key]).decode()}" for key in keys],
+        "frames": frames,
     }
     return render(request, "lattice.html", context)
+
+
+def _frames(state: str, times: Sequence[int]) -> list[str]:
+    """Return pictures of a lattice as URLs; all that there are of it are computed where one of these is missing."""
+    keys = [quench.key(state, time) for time in times]
+    found = cache.get_many(keys)
+    if len(found) < len(keys):
+        with visits.computing():
+            found = quench.compute(state)
+        cache.set_many(found)
+    visits.tell(f"{len(keys)} pictures, {sum(len(found[key]) for key in keys) / 1024:.0f} KB")
+    return [f"data:image/png;base64,{base64.b64encode(found[key]).decode()}" for key in keys]

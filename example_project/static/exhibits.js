@@ -59,10 +59,10 @@ async function* linesOf(response) {
   }
 }
 
-async function run(box, form) {
+async function run(box, form, scale = 1000) {
   const lanes = one(".lanes", box), big = one(".big i", box), verdict = one(".verdict", box);
   const began = performance.now(), visits = [];
-  let scale = 1000, over = false;
+  let over = false;
   lanes.replaceChildren();
   const bars = Array.from({length: Number(form.dataset.size)}, () => lanes.appendChild(make("div", "lane")).appendChild(make("i", "")));
   const draw = () => {
@@ -84,7 +84,9 @@ async function run(box, form) {
     const bar = bars[visit.number];
     bar.className = visit.error ? "bad" : visit.computed ? "hot" : "cool";
     bar.parentNode.append(make("span", "", visit.worker || "?"));
-    big.textContent = visits.filter((each) => each.computed).length;
+    const count = visits.filter((each) => each.computed).length;
+    big.textContent = count;
+    big.nextSibling.textContent = count === 1 ? " computation" : " computations";
   }
   over = true;
   draw();
@@ -93,7 +95,7 @@ async function run(box, form) {
   const mean = visits.reduce((sum, visit) => sum + visit.ended, 0) / visits.length / 1000;
   verdict.textContent = `${visits.length} answers in ${seconds.toFixed(1)} s, ${mean.toFixed(1)} s on average.`;
   box.dataset.done = computed;
-  return {computed, seconds};
+  return {computed, scale};
 }
 
 function stampede(form) {
@@ -109,8 +111,9 @@ function stampede(form) {
       one(".lanes", box).replaceChildren();
     }
     try {
-      const [plain, lock] = [await run(boxes[0], form), await run(boxes[1], form)];
-      told.textContent = `The same ${form.dataset.size} visitors: ${plain.computed} computations without, ${lock.computed} with.`;
+      const plain = await run(boxes[0], form);
+      const lock = await run(boxes[1], form, plain.scale);
+      told.textContent = `${form.dataset.size} visitors: ${plain.computed} computations without the lease, ${lock.computed} with it.`;
     } catch (error) {
       told.textContent = `That went wrong: ${error.message}`;
     }
@@ -120,7 +123,7 @@ function stampede(form) {
 
 /* The plug: a page that is visited all the time, and what the workers know. */
 
-const KEPT = 80, EVERY = 500;
+const KEPT = 60, EVERY = 500;
 
 function plug(form) {
   const button = one("button", form), told = one(".state", form), ticks = one(".ticks"), tally = one(".tally");
@@ -143,10 +146,10 @@ function plug(form) {
       status = "none";
     }
     answers[status] = (answers[status] || 0) + 1;
-    const bar = ticks.appendChild(make("i", status !== 200 ? "bad" : seen.computed ? "hot" : "cool"));
-    if (!plugged) bar.classList.add("out");
+    const column = ticks.appendChild(make("span", plugged ? "" : "out"));
+    const bar = column.appendChild(make("i", status !== 200 ? "bad" : seen.computed ? "hot" : "cool"));
     bar.style.height = `${Math.min(100, 12 + 22 * Math.log10(1 + (seen.ms || 1)))}%`;
-    bar.title = `HTTP ${status}, ${seen.ms} ms, worker ${seen.worker}`;
+    column.title = `HTTP ${status}, ${seen.ms} ms, worker ${seen.worker}`;
     while (ticks.childElementCount > KEPT) ticks.firstChild.remove();
     tally.textContent = Object.entries(answers).map(([code, count]) => `${count} \u00d7 HTTP ${code}`).join(", ");
     if (seen.worker) {
