@@ -60,7 +60,7 @@ def value(request: HttpRequest, run: str) -> JsonResponse:  # noqa: ARG001
     def compute() -> float:
         nonlocal computed
         computed = True
-        return ising.replica(2.3, side=64, chains=8, sweeps=80).energy
+        return ising.replica(2.3, side=64, chains=8, sweeps=160).energy
 
     key = f"stampede:{name}"
     if way == "lock":

@@ -240,7 +240,7 @@ def replica(temperature: float, *, side: int = 32, chains: int = 16, sweeps: int
 def quench(temperature: float, *, side: int, times: Sequence[int], seed: int = 2009) -> list[Bools]:
     """Cool a lattice at once from endless heat to *temperature*; return it after so many sweeps (which ascend)."""
     lattices = Lattices(1, side, seed)
-    rng = np.random.Generator(np.random.SFC64(seed))
+    rng = np.random.Generator(np.random.SFC64([seed, 1]))  # not the stream that the lattice is swept by
     lattices.spins[:] = rng.choice(np.array([-1, 1], dtype=np.int8), lattices.spins.shape)
     beta, done, pictures = np.array([1.0 / temperature]), 0, []
     for time in times:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from . import conf, ising
 
-SIDE, SWEEPS = 192, conf.sweeps(1500)
+SIDE, SWEEPS = 256, conf.sweeps(800)
 #: After which sweeps a frame is taken: patches grow with the root of time, so later ones lie further apart.
 TIMES = [0, *np.unique(np.geomspace(1, SWEEPS, 44).round().astype(int)).tolist()]
 #: What it is cooled to, by the name in the address of the page.

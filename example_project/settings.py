@@ -18,8 +18,15 @@ MIDDLEWARE = [
     "example_project.middleware.tell",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "example_project.middleware.everyone_is_staff",
 ]
-TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [BASE_DIR / "templates"]}]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "OPTIONS": {"context_processors": ["example_project.middleware.settings_of_the_demo"]},
+    }
+]
 USE_TZ = True
 
 CACHES = {

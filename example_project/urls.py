@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 from django.views.static import serve
 
-from . import exhibits, settings, views
+from . import conf, exhibits, settings, views
 
 #: In the folder ``static``.
 FILES = ("style.css", "exhibits.js")
@@ -28,3 +28,5 @@ urlpatterns = [
     path("worker", views.worker),
     *(path(name, serve, {"path": name, "document_root": settings.BASE_DIR / "static"}) for name in FILES),
 ]
+if conf.STATUS:
+    urlpatterns.append(path("status/", include("cloudcached_django.urls")))

@@ -59,15 +59,15 @@ async function* linesOf(response) {
   }
 }
 
-async function run(box, form, scale = 1000) {
+async function run(box, form, fixed = 0) {
   const lanes = one(".lanes", box), big = one(".big i", box), verdict = one(".verdict", box);
   const began = performance.now(), visits = [];
-  let over = false;
+  let scale = fixed || 1000, over = false;
   lanes.replaceChildren();
   const bars = Array.from({length: Number(form.dataset.size)}, () => lanes.appendChild(make("div", "lane")).appendChild(make("i", "")));
   const draw = () => {
     const now = over ? Math.max(...visits.map((visit) => visit.ended)) : performance.now() - began;
-    scale = Math.max(scale, now);
+    scale = over && !fixed ? now : Math.max(scale, now);
     bars.forEach((bar, number) => {
       const visit = visits.find((each) => each.number === number);
       bar.style.width = `${100 * (visit ? visit.ended : now) / scale}%`;
