@@ -83,9 +83,7 @@ def start_sites(env: dict[str, str], port: int, log: Log, stack: ExitStack) -> d
     """Start the Django site and the Flask app, each knowing where the other is."""
     listeners = {name: listen(port) for name in ("django", "flask")}
     env = env | {f"{name.upper()}_ADDRESS": address_of(listener) for name, listener in listeners.items()}
-    sites = {
-        name: Part(name, listener, env, log, stack, workers=WORKERS[name]) for name, listener in listeners.items()
-    }
+    sites = {name: Part(name, listener, env, log, stack, workers=WORKERS[name]) for name, listener in listeners.items()}
     for site in sites.values():
         wait_for(site)
     return sites

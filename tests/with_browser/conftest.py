@@ -50,7 +50,7 @@ def sites(chromium: str, loopback_only: None) -> Iterator[dict[str, str]]:
     with subprocess.Popen(
         [sys.executable, "-m", "example_project.demo"],
         cwd=ROOT,
-        env={"ISING_EFFORT": "0.05", **inherited, "PORT": "0"},
+        env={"ISING_EFFORT": "0.02", **inherited, "PORT": "0"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
@@ -59,7 +59,10 @@ def sites(chromium: str, loopback_only: None) -> Iterator[dict[str, str]]:
         while not lines or not lines[-1].startswith("Ctrl-C"):
             lines.append(demo.stdout.readline())
             assert lines[-1], f"the demo has ended: {''.join(lines)}"
-        yield {name.lower(): address for name, address in re.findall(r"^(Django|Flask) +(\S+)/$", "".join(lines), re.M)}
+        yield {
+            name.lower(): address
+            for name, address in re.findall(r"^(Django|Flask) +(\S+)/$", "".join(lines), re.MULTILINE)
+        }
         demo.terminate()
         assert demo.wait(30) == 0
 
@@ -72,9 +75,7 @@ class Visitor:
         self.wrong: list[str] = []
         page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
         page.on("requestfailed", lambda request: self.wrong.append(f"failed: {request.url} {request.failure}"))
-        page.on(
-            "console", lambda line: self.wrong.append(line.text) if line.type in {"error", "warning"} else None
-        )
+        page.on("console", lambda line: self.wrong.append(line.text) if line.type in {"error", "warning"} else None)
         page.on(
             "response",
             lambda answer: self.wrong.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None,
