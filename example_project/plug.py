@@ -64,6 +64,11 @@ class Plug:
         if listener is not None:
             listener.close()
 
+    def close(self) -> None:
+        """Pull it for good, and give the port back."""
+        self.pull()
+        self._holder.close()
+
     def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):  # shut down by pull
             while True:
