@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer, WSGIRequestHandler, make_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +28,27 @@ class Quiet(WSGIRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say nothing."""
+
+
+class Sharing(ThreadedWSGIServer):
+    """Leave connections to the other workers of the site, the longer the more of them are under way here."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._under_way: set[int] = set()
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Take a connection, unless another worker takes it meanwhile: then the next one."""
+        time.sleep(min(0.05, 0.003 * len(self._under_way)))
+        return super().get_request()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer in this thread."""
+        self._under_way.add(threading.get_ident())
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._under_way.discard(threading.get_ident())
 
 
 def s3() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
@@ -84,7 +106,11 @@ def main(name: str, fd: str) -> None:
     """Serve until the parent ends or says so."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     application, handler = {"s3": s3, "plug": plug, "django": django, "flask": flask}[name]()
-    make_server("127.0.0.1", 0, application, threaded=True, request_handler=handler, fd=int(fd)).serve_forever()
+    if name in ("django", "flask"):
+        server: BaseWSGIServer = Sharing("127.0.0.1", 0, application, handler, fd=int(fd))
+    else:
+        server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=handler, fd=int(fd))
+    server.serve_forever()
 
 
 if __name__ == "__main__":

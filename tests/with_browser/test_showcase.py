@@ -100,8 +100,8 @@ def test_stampede_computes_many_times_without_the_lease_and_once_with_it(
     for box, computed in ((plain, int(plain.get_attribute("data-done"))), (lock, 1)):
         expect(box.locator(".lane .hot")).to_have_count(computed)
         expect(box.locator(".lane .cool")).to_have_count(20 - computed)
-        assert set(box.locator(".lane span").all_inner_texts()) == {"1", "2"}
     expect(page.locator("#stampede span")).to_contain_text("1 with it")
+    assert set(page.locator(".lane span").all_inner_texts()) == {"1", "2"}  # both workers had a part in it
     keep(figures, "stampede", page, height=830)
 
 
