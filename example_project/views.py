@@ -17,7 +17,7 @@ from . import conf, ising, ladder, plots, quench, visits
 
 def index(request: HttpRequest) -> HttpResponse:
     """Explain the site, under a strip of pictures."""
-    some = [quench.TIMES[round(share * (len(quench.TIMES) - 1))] for share in (0, 0.35, 0.6, 0.8, 1)]
+    some = [quench.TIMES[round(share * (len(quench.TIMES) - 1))] for share in (0, 0.25, 0.45, 0.65, 0.85)]
     context = {
         "page": "index",
         "url": conf.CLOUDCACHED_URL,

@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
@@ -22,6 +26,8 @@ from PIL import Image
 from werkzeug.test import Client
 
 from example_project import crowd, ising, outage, plug, quench, visits
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Hello(BaseHTTPRequestHandler):
@@ -178,3 +184,32 @@ def test_line_tells_what_s3_was_asked_and_nothing_where_others_were_under_way() 
     assert b"computed" in after.line()
     assert b"S3 was asked: 1 PUT</span> <span>a note</span>" in after.line()
     after.end()
+
+
+# Without a plug, and for strangers
+
+ASK = """
+import django
+from django.test import Client
+from django.test.utils import setup_test_environment
+
+django.setup()
+setup_test_environment()
+page = Client().get("/plug/")
+assert page.status_code == 200 and b"There is no plug here" in page.content and b"<form" not in page.content
+for path in ("/plug/out/", "/stampede/run/faster/"):
+    assert Client().post(path).status_code == 404, path
+    assert Client(enforce_csrf_checks=True).post(path).status_code == 403, path
+assert Client().get("/stampede/value/forged/").status_code == 404
+seen = Client().get("/plug/tick/").json()
+assert seen["computed"] and not Client().get("/plug/tick/").json()["computed"]
+"""
+
+
+def test_bucket_of_ones_own_has_no_plug_and_buttons_are_not_for_strangers() -> None:
+    env = {"DJANGO_SETTINGS_MODULE": "example_project.settings", "ISING_EFFORT": "0.02"}
+    inherited = {name: value for name, value in os.environ.items() if name not in {"CLOUDCACHED_URL", "PLUG_ADDRESS"}}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], cwd=ROOT, env=inherited | env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -25,12 +25,12 @@ PHONE = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 2, "i
 
 
 def keep(figures: Path | None, name: str, page: Page, *, height: int | None = None) -> None:
-    """Take a picture for the documents: 64 colours, which these pages need no more of."""
+    """Take a picture for the documents: 128 colours, and these pages need no more."""
     if figures is not None:
         size = page.viewport_size
         clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"]}
         picture = Image.open(io.BytesIO(page.screenshot(clip=clip, full_page=True))).convert("RGB")
-        picture.quantize(64, dither=Image.Dither.NONE).save(figures / f"{name}.png", optimize=True)
+        picture.quantize(128, dither=Image.Dither.NONE).save(figures / f"{name}.png", optimize=True)
         assert (figures / f"{name}.png").stat().st_size < 150_000
 
 
@@ -81,7 +81,7 @@ def test_lattice_plays_stops_and_is_moved_by_hand(sites: dict[str, str], visitor
     expect(slider).not_to_have_value("0")
     slider.fill(str(int(slider.get_attribute("max")) * 2 // 3))
     expect(page.get_by_role("button", name="Play")).to_be_visible()  # who moves it stops it
-    keep(figures, "lattice", page)
+    keep(figures, "lattice", page, height=790)
     page.get_by_text("critical").click()
     expect(page.locator(".tabs [aria-current]")).to_contain_text("2.27")
 
