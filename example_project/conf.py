@@ -5,16 +5,21 @@ SECRET_KEY        what the entries are signed with; needed as soon as the cache 
 ISING_EFFORT      1 is the full computation; 0.05 is quick and noisy, for tests
 DJANGO_ADDRESS    where the Django site is, and
 FLASK_ADDRESS     where the Flask app is, for the links between the two
+PLUG_ADDRESS      where the plug of the demo's own S3 server is switched (plug.py); none for any other bucket
+WORKER            the name of this process among those that serve the site
 """
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
 CLOUDCACHED_URL = os.environ.get("CLOUDCACHED_URL") or "memory://example"
 ISING_EFFORT = float(os.environ.get("ISING_EFFORT") or 1)
 DJANGO_ADDRESS = os.environ.get("DJANGO_ADDRESS", "")
 FLASK_ADDRESS = os.environ.get("FLASK_ADDRESS", "")
+PLUG_ADDRESS = os.environ.get("PLUG_ADDRESS", "")
+WORKER = os.environ.get("WORKER") or str(os.getpid())
 
 SECRET_KEY = os.environ.get("SECRET_KEY", "")
 if not SECRET_KEY and CLOUDCACHED_URL.startswith("memory://"):
@@ -22,6 +27,9 @@ if not SECRET_KEY and CLOUDCACHED_URL.startswith("memory://"):
 if not SECRET_KEY:
     # No default for a bucket: a key that everyone can read protects nothing.
     raise SystemExit("SECRET_KEY is not set: the entries in a bucket are signed with it")
+
+#: Whether this version of the package has the status page.
+STATUS = find_spec("cloudcached.status") is not None
 
 #: How long results are kept, in seconds.
 KEEP = 24 * 3600

@@ -21,6 +21,11 @@ app.config.update(
     CACHE_DEFAULT_TIMEOUT=conf.KEEP,
 )
 cache = Cache(app)
+if conf.STATUS:
+    from cloudcached_flask import status_blueprint
+
+    # Everybody may see it: the demo listens on loopback only.
+    app.register_blueprint(status_blueprint(cache, allowed=lambda: True, url_prefix="/status"))
 
 
 @app.get("/")
@@ -32,14 +37,20 @@ def index() -> str | tuple[str, int]:
     enough = coarse <= {r.temperature for r in found}
     visits.tell(f"{len(found)} temperatures, computed by Django")
     pictures = [Markup(svg) for svg in plots.thermodynamics(found)] if enough else []  # noqa: S704 our own SVG
-    page = render_template("flask.html", pictures=pictures, site=conf.DJANGO_ADDRESS)
+    page = render_template("flask.html", pictures=pictures, site=conf.DJANGO_ADDRESS, status=conf.STATUS)
     return page if enough else (page, 404)
+
+
+@app.get("/worker")
+def worker() -> tuple[str, dict[str, str]]:
+    """Tell who of those who share the address answers."""
+    return conf.WORKER, {"Content-Type": "text/plain"}
 
 
 @app.before_request
 def begin() -> None:
     """Start to count."""
-    g.visit = visits.begin()
+    g.visit = visits.begin(cache.cache.client.stats)
 
 
 @app.after_request
@@ -50,3 +61,9 @@ def tell(response: Response) -> Response:
         response.data = response.data.replace(visits.MARK, g.visit.line())
         response.headers["Cache-Control"] = "no-store"
     return response
+
+
+@app.teardown_request
+def end(error: BaseException | None) -> None:  # noqa: ARG001
+    """Count no longer."""
+    g.visit.end()

@@ -7,6 +7,7 @@ one checkerboard Metropolis sweep of all of them is a few NumPy calls.
     exchange(...)     replica exchange over a ladder of temperatures: energy against magnetisation
     hysteresis(...)   magnetisation while the field is swept down and up again
     replica(...)      independent chains at one temperature, with error bars: the piece that machines share
+    quench(...)       one lattice as it cools, picture by picture
 
 and beside them what Onsager and Yang solved on paper for the infinite lattice, to hold the results against. Everything
 is fixed by its arguments: the same seed gives the same numbers.
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 CRITICAL_TEMPERATURE = 2.0 / math.log(1.0 + math.sqrt(2.0))
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 class Lattices:
@@ -233,6 +235,20 @@ def replica(temperature: float, *, side: int = 32, chains: int = 16, sweeps: int
         *average(heat),
         np.packbits(lattices.picture(0)).tobytes(),
     )
+
+
+def quench(temperature: float, *, side: int, times: Sequence[int], seed: int = 2009) -> list[Bools]:
+    """Cool a lattice at once from endless heat to *temperature*; return it after so many sweeps (which ascend)."""
+    lattices = Lattices(1, side, seed)
+    rng = np.random.Generator(np.random.SFC64([seed, 1]))  # not the stream that the lattice is swept by
+    lattices.spins[:] = rng.choice(np.array([-1, 1], dtype=np.int8), lattices.spins.shape)
+    beta, done, pictures = np.array([1.0 / temperature]), 0, []
+    for time in times:
+        for _ in range(time - done):
+            lattices.sweep(beta)
+        done = time
+        pictures.append(lattices.picture(0))
+    return pictures
 
 
 def exact_energy(temperature: float) -> float:

@@ -1,20 +1,40 @@
-"""Tell of every visit to the Django site what it cost."""
+"""What is done around every visit to the Django site: above all, to tell what it cost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
 
-from . import visits
+from . import conf, visits
+
+
+class Everyone:
+    """A user who may see everything: the demo listens on loopback only. A site of yours has users of its own."""
+
+    is_authenticated = is_active = is_staff = True
+
+
+def everyone_is_staff(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Let every visitor see the status page."""
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        request.user = Everyone()  # type: ignore[assignment]
+        return get_response(request)
+
+    return respond
 
 
 def tell(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     """Wrap the whole site, ``cache_page`` included."""
 
     def respond(request: HttpRequest) -> HttpResponse:
-        visit = visits.begin()
-        response = get_response(request)
+        visit = visits.begin(caches["default"].client.stats)
+        try:
+            response = get_response(request)
+        finally:
+            visit.end()
         response["Server-Timing"] = visit.server_timing()
         if not response.streaming and visits.MARK in response.content:
             response.content = response.content.replace(visits.MARK, visit.line())
@@ -24,3 +44,8 @@ def tell(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpR
         return response
 
     return respond
+
+
+def settings_of_the_demo(request: HttpRequest) -> dict[str, object]:  # noqa: ARG001
+    """Give every template what the navigation depends on."""
+    return {"status": conf.STATUS}

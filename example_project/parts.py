@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from contextlib import ExitStack, suppress
+from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -76,53 +78,68 @@ class Log:
 class Part:
     """One of the servers."""
 
-    def __init__(self, name: str, listener: socket.socket, env: dict[str, str], log: Log, stack: ExitStack) -> None:
-        """Start it on *listener*, which is closed here, and let *stack* end it."""
+    def __init__(
+        self, name: str, listener: socket.socket, env: dict[str, str], log: Log, stack: ExitStack, *, workers: int = 1
+    ) -> None:
+        """Start it on *listener*, which is closed here, and let *stack* end it.
+
+        workers: processes that share the listener; whichever is free takes a connection.
+        """
         self.name, self.address = name, address_of(listener)
         with listener:
-            self.process = subprocess.Popen(  # noqa: S603 our own module
-                [sys.executable, "-m", "example_project.serve", name, str(listener.fileno())],
-                cwd=Path(__file__).resolve().parents[1],
-                env=env,
-                stdin=subprocess.PIPE,  # closes with this process, however it ends, which ends the other
-                stdout=log.requests,
-                stderr=log.errors,
-                pass_fds=[listener.fileno()],
-                start_new_session=True,  # Ctrl-C is for this process, which ends the others
-            )
+            self.processes = [
+                subprocess.Popen(  # noqa: S603 our own module
+                    [sys.executable, "-m", "example_project.serve", name, str(listener.fileno())],
+                    cwd=Path(__file__).resolve().parents[1],
+                    env=env | {"WORKER": str(number)},
+                    stdin=subprocess.PIPE,  # closes with this process, however it ends, which ends the other
+                    stdout=log.requests,
+                    stderr=log.errors,
+                    pass_fds=[listener.fileno()],
+                    start_new_session=True,  # Ctrl-C is for this process, which ends the others
+                )
+                for number in range(1, workers + 1)
+            ]
         stack.callback(self._stop)
 
     def fetch(self, path: str, method: str = "GET") -> tuple[int, str]:
         """Ask for a page as a browser does; return its status and its ``Server-Timing``."""
+        status, headers, _ = self.ask(path, method)
+        return status, headers.get("Server-Timing", "")
+
+    def ask(self, path: str, method: str = "GET") -> tuple[int, Message, bytes]:
+        """Return status, headers and body of an answer."""
         request = Request(self.address + path, method=method, headers=BROWSER)  # noqa: S310 our own address
         try:
             with build_opener(ProxyHandler({})).open(request, timeout=300) as response:
-                response.read()
-                return response.status, response.headers.get("Server-Timing", "")
+                return response.status, response.headers, response.read()
         except HTTPError as error:
-            error.close()
-            return error.code, ""
+            with error:
+                return error.code, error.headers, error.read()
         except (URLError, ConnectionError, TimeoutError) as error:
             raise Failure(f"the {self.name} server does not answer at {self.address}: {error}") from error
 
     def check(self) -> None:
-        """Raise ``Failure`` if the process has ended."""
-        if self.process.poll() is not None:
-            raise Failure(f"the {self.name} server has ended with exit code {self.process.returncode}")
+        """Raise ``Failure`` if a process has ended."""
+        for process in self.processes:
+            if process.poll() is not None:
+                raise Failure(f"the {self.name} server has ended with exit code {process.returncode}")
 
     def _stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        if self.process.stdin:
-            self.process.stdin.close()
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdin:
+                process.stdin.close()
 
 
 class EmbeddedS3(Part):
-    """moto's S3 server, with one bucket."""
+    """moto's S3 server, with one bucket; the sites reach it through a plug that can be pulled."""
 
     def __init__(self, log: Log, stack: ExitStack) -> None:
         super().__init__("s3", listen(0), dict(os.environ), log, stack)
@@ -130,13 +147,16 @@ class EmbeddedS3(Part):
         if status != HTTPStatus.OK:
             raise Failure(f"the embedded S3 server refused to make a bucket: HTTP {status}")
         log.asked()  # that was not the sites
+        self.plug = Part("plug", listen(0), dict(os.environ) | {"S3_ADDRESS": self.address}, log, stack)
+        self._plugged = json.loads(self.plug.ask("/")[2])["address"]
 
     def env(self) -> dict[str, str]:
         """Return the environment for its clients, with nothing of the user's own AWS account."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         return env | {
             "CLOUDCACHED_URL": f"s3://{BUCKET}/example",
-            "AWS_ENDPOINT_URL": self.address,
+            "AWS_ENDPOINT_URL": self._plugged,
+            "PLUG_ADDRESS": self.plug.address,
             "AWS_ACCESS_KEY_ID": "demo",
             "AWS_SECRET_ACCESS_KEY": "demo",
             "AWS_DEFAULT_REGION": "us-east-1",

@@ -1,4 +1,4 @@
-"""Serve one part of the demonstration: ``python -m example_project.serve s3|django|flask FD``.
+"""Serve one part of the demonstration: ``python -m example_project.serve s3|plug|django|flask FD``.
 
 FD is a listening socket that the parent has opened, so that it knows the address before this process is ready. This
 process ends when its standard input closes, that is with its parent, whatever becomes of that. Requests to the S3
@@ -11,12 +11,16 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer, WSGIRequestHandler, make_server
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+    from collections.abc import Iterable
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 class Quiet(WSGIRequestHandler):
@@ -24,6 +28,27 @@ class Quiet(WSGIRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say nothing."""
+
+
+class Sharing(ThreadedWSGIServer):
+    """Leave connections to the other workers of the site, the longer the more of them are under way here."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._under_way: set[int] = set()
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Take a connection, unless another worker takes it meanwhile: then the next one."""
+        time.sleep(min(0.05, 0.003 * len(self._under_way)))
+        return super().get_request()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer in this thread."""
+        self._under_way.add(threading.get_ident())
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._under_way.discard(threading.get_ident())
 
 
 def s3() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
@@ -39,7 +64,22 @@ def s3() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
             # Before the answer is sent: whoever has an answer finds its line.
             os.write(1, f"{self.command} {self.path} {code}\n".encode())
 
-    return DomainDispatcherApplication(create_backend_app), Counting
+    moto = DomainDispatcherApplication(create_backend_app)
+    writing = threading.Lock()
+
+    def one_writer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        # S3 lets one of two conditional puts win. moto looks and then writes, and may let both.
+        with writing if environ["REQUEST_METHOD"] == "PUT" else nullcontext():
+            return moto(environ, start_response)
+
+    return one_writer, Counting
+
+
+def plug() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
+    """Return the switch of a plug in front of the S3 server that the environment names."""
+    from .plug import Plug
+
+    return Plug(os.environ["S3_ADDRESS"]), Quiet
 
 
 def django() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
@@ -65,8 +105,12 @@ def _end_with_parent() -> None:
 def main(name: str, fd: str) -> None:
     """Serve until the parent ends or says so."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    application, handler = {"s3": s3, "django": django, "flask": flask}[name]()
-    make_server("127.0.0.1", 0, application, threaded=True, request_handler=handler, fd=int(fd)).serve_forever()
+    application, handler = {"s3": s3, "plug": plug, "django": django, "flask": flask}[name]()
+    if name in ("django", "flask"):
+        server: BaseWSGIServer = Sharing("127.0.0.1", 0, application, handler, fd=int(fd))
+    else:
+        server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=handler, fd=int(fd))
+    server.serve_forever()
 
 
 if __name__ == "__main__":

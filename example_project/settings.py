@@ -14,8 +14,19 @@ ROOT_URLCONF = "example_project.urls"
 WSGI_APPLICATION = "example_project.wsgi.application"
 ASGI_APPLICATION = "example_project.asgi.application"
 INSTALLED_APPS = ["cloudcached_django"]
-MIDDLEWARE = ["example_project.middleware.tell", "django.middleware.security.SecurityMiddleware"]
-TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [BASE_DIR / "templates"]}]
+MIDDLEWARE = [
+    "example_project.middleware.tell",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "example_project.middleware.everyone_is_staff",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "OPTIONS": {"context_processors": ["example_project.middleware.settings_of_the_demo"]},
+    }
+]
 USE_TZ = True
 
 CACHES = {
@@ -29,6 +40,10 @@ CACHES = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler"},
+        "watch": {"class": "example_project.outage.Watch"},
+    },
     "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {"cloudcached": {"handlers": ["watch"]}},
 }

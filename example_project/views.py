@@ -1,6 +1,9 @@
-"""Three ways to cache in Django, on three pages that take seconds to compute."""
+"""Ways to cache in Django, on pages that take seconds to compute."""
 
 from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
 
 import numpy as np
 from django.core.cache import cache
@@ -9,12 +12,18 @@ from django.shortcuts import redirect, render
 from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.cache import cache_page
 
-from . import conf, ising, ladder, plots, visits
+from . import conf, ising, ladder, plots, quench, visits
 
 
 def index(request: HttpRequest) -> HttpResponse:
-    """Explain the site; nothing is cached here."""
-    context = {"page": "index", "url": conf.CLOUDCACHED_URL, "shared": not conf.CLOUDCACHED_URL.startswith("memory:")}
+    """Explain the site, under a strip of pictures."""
+    some = [quench.TIMES[round(share * (len(quench.TIMES) - 1))] for share in (0, 0.25, 0.45, 0.65, 0.85)]
+    context = {
+        "page": "index",
+        "url": conf.CLOUDCACHED_URL,
+        "shared": not conf.CLOUDCACHED_URL.startswith("memory:"),
+        "frames": _frames("cold", some),
+    }
     return render(request, "index.html", context)
 
 
@@ -23,6 +32,11 @@ def flask(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
     if not conf.FLASK_ADDRESS:
         raise Http404("FLASK_ADDRESS is not set")
     return redirect(conf.FLASK_ADDRESS)
+
+
+def worker(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
+    """Tell who of those who share the address answers."""
+    return HttpResponse(conf.WORKER, content_type="text/plain")
 
 
 @cache_page(conf.KEEP)
@@ -74,3 +88,31 @@ def replicas(request: HttpRequest, *, fine: bool) -> HttpResponse:
         "chains": ladder.CHAINS,
     }
     return render(request, "replicas.html", context)
+
+
+def lattice(request: HttpRequest, *, state: str) -> HttpResponse:
+    """Show a lattice as it cools: each frame is an entry with a PNG."""
+    if state not in quench.TEMPERATURES:
+        raise Http404("no such state")
+    frames = _frames(state, quench.TIMES)
+    context = {
+        "page": "lattice",
+        "state": state,
+        "temperature": quench.TEMPERATURES[state],
+        "temperatures": quench.TEMPERATURES,
+        "times": quench.TIMES,
+        "frames": frames,
+    }
+    return render(request, "lattice.html", context)
+
+
+def _frames(state: str, times: Sequence[int]) -> list[str]:
+    """Return pictures of a lattice as URLs; all that there are of it are computed where one of these is missing."""
+    keys = [quench.key(state, time) for time in times]
+    found = cache.get_many(keys)
+    if len(found) < len(keys):
+        with visits.computing():
+            found = quench.compute(state)
+        cache.set_many(found)
+    visits.tell(f"{len(keys)} pictures, {sum(len(found[key]) for key in keys) / 1024:.0f} KB")
+    return [f"data:image/png;base64,{base64.b64encode(found[key]).decode()}" for key in keys]

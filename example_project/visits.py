@@ -1,4 +1,4 @@
-"""What one visit cost, told truthfully: whether anything was computed for it, and how long it took.
+"""What one visit cost, told truthfully: whether anything was computed for it, how long it took, what S3 was asked.
 
 The line about it must not come out of the cache with the rest of the page. So pages hold a mark in its place, and the
 outermost layer of each site puts the line there for every visit anew.
@@ -6,22 +6,37 @@ outermost layer of each site puts the line there for every visit anew.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 MARK = b"<!-- told at every visit -->"
 
+Stats = Callable[[], Mapping[str, int]]
 
-@dataclass
+
+@dataclass(eq=False)
 class Visit:
     """One request, from its begin on."""
 
+    #: The counts of this process's cache.
+    stats: Stats
     begun: float = field(default_factory=time.perf_counter)
     computing: float = 0.0  # seconds
     note: str = ""
+    #: No other visit was under way in this process, whose requests to S3 would be among ours.
+    alone: bool = True
+    before: Mapping[str, int] = field(default_factory=dict)
+
+    def asked(self) -> dict[str, int]:
+        """Return how many requests of which kind went to S3 since the begin."""
+        now = self.stats()
+        kinds = [name for name in now if name.startswith("requests.")]
+        counts = {name.removeprefix("requests."): now[name] - self.before.get(name, 0) for name in kinds}
+        return {kind.upper(): count for kind, count in counts.items() if count}
 
     def server_timing(self) -> str:
         """Return the header that browsers show beside the request."""
@@ -32,16 +47,27 @@ class Visit:
 
     def line(self) -> bytes:
         """Return what stands on the page in place of ``MARK``."""
-        total = time.perf_counter() - self.begun
+        total, asked = time.perf_counter() - self.begun, self.asked()
         if self.computing:
             kind, text = "computed", f"Computed for this visit in {self.computing:.2f} s"
-        else:
+        elif asked:
             kind, text = "cached", f"Served from the cache in {1000 * total:.1f} ms"
+        else:
+            kind, text = "made", f"Made for this visit in {1000 * total:.1f} ms"
+        counts = ", ".join(f"{count} {kind}" for kind, count in asked.items()) or "nothing"
+        asked_for = f"S3 was asked: {counts}" if self.alone else "other visits were under way beside it"
         note = f" <span>{self.note}</span>" if self.note else ""
-        return f'<p class="told {kind}"><b>{text}</b>{note}</p>'.encode()
+        return f'<p class="told {kind}"><b>{text}</b> <span class="asked">{asked_for}</span>{note}</p>'.encode()
+
+    def end(self) -> None:
+        """Be under way no longer."""
+        with _lock:
+            _under_way.discard(self)
 
 
 _current: ContextVar[Visit | None] = ContextVar("visit", default=None)
+_lock = threading.Lock()
+_under_way: set[Visit] = set()
 
 
 @contextmanager
@@ -60,8 +86,12 @@ def tell(note: str, *, computing: float = 0.0) -> None:
         visit.note = note or visit.note
 
 
-def begin() -> Visit:
-    """Start a visit in this thread or task."""
-    visit = Visit()
+def begin(stats: Stats) -> Visit:
+    """Start a visit in this thread or task; *stats* are the counts of this process's cache."""
+    visit = Visit(stats, before=stats())
+    with _lock:
+        for other in _under_way:
+            visit.alone = other.alone = False
+        _under_way.add(visit)
     _current.set(visit)
     return visit
