@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import bars, bulk, compare, growth, near, post, start
+from . import answers, bars, bulk, compare, growth, near, post, start
 from .common import insert, markdown
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +50,8 @@ def blocks(figures: Figures) -> dict[tuple[str, str], str]:
         found["docs/benchmarks.md", BY_HAND] = growth.text(figures[BY_HAND])
     if "near" in figures:
         found["docs/near.md", ""] = near.text(figures["near"])
+    if "compare" in figures and "bulk" in figures:
+        found["docs/faq.md", ""] = answers.text(figures["compare"], figures["bulk"])
     if "bars" in figures:
         found["README.md", ""] = summary(figures)
     return found

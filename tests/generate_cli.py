@@ -19,6 +19,7 @@ HEADER = """\
 
 <!-- written by tests/generate_cli.py (make generate): do not edit -->
 
+<!-- not run: installs packages, and asks a bucket of yours -->
 ```sh
 pip install "cloudcached[cli]"
 cloudcached ls s3://bucket/prefix           # the URL is the first argument,
@@ -29,6 +30,7 @@ cloudcached get page
 
 The same verbs work on the caches of a site, with its settings and its keys:
 
+<!-- not run: needs a site of yours; tests/with_django/test_command.py runs such -->
 ```sh
 python manage.py cloudcached --cache default ls      # Django: an alias of CACHES, and "cloudcached_django" installed
 flask cloudcached ls                                 # Flask: the cache of the app; --cache URL where it has several

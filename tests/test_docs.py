@@ -51,13 +51,6 @@ def test_the_first_example_of_the_readme_runs() -> None:
     assert result.failed == 0
 
 
-def test_the_faq_has_the_figures_that_were_measured() -> None:
-    from benchmarks.answers import answer
-
-    text = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8")
-    assert f"<!-- figures: begin (make bench) -->\n{answer()}\n<!-- figures: end -->" in text
-
-
 @set_initial_no_auth_action_count(4)
 def test_the_policy_of_the_checklist_is_enough_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     from cloudcached import AccessDenied, Client
