@@ -2,9 +2,13 @@
 #
 #   make test  [ARGS="-k keys"]  the suite, on memory and on moto's S3 server (and a real one that is named: tests/conftest.py)
 #   make demo  [ONCE=1]          the Django and the Flask site of example_project on an S3 server of their own
-#   make lint types              ruff; mypy --strict
-#   make generate                write cloudcached/_async.py anew from client.py
+#   make browser                 the example in a real browser (needs Debian's chromium)
+#   make lint types              ruff; mypy --strict and pyright
+#   make docs                    the documentation as a site in build/site; warnings are errors
+#   make generate                write cloudcached/_async.py and docs/cli.md anew
 #   make bench [SECTIONS="bulk"] CloudCached beside others on a Ceph gateway of its own, written into README and docs
+#   make bench-files [MB=5000]   large files both ways beside boto3's transfer manager, on a Ceph gateway of its own
+#   make bench-purge             a purge of 100,000 entries with writers beside it, on a Ceph gateway of its own
 #   make soak  [SECONDS=300]     a site under load, its S3 server killed and restarted; gunicorn threads, then gevent
 #   make fuzz  [SECONDS=180]     the entry parser under atheris
 #   make matrix                  the suite on every pair of Python and Django
@@ -24,14 +28,17 @@ override PIP := $(PY) -m pip --quiet --disable-pip-version-check
 # One stamp for the environment (another Python makes it anew) and one for each set of packages in it.
 override MADE := $(VENV)/.python-$(or $(VERSION),missing)
 
-.PHONY: test demo lint types generate bench soak fuzz matrix wheel-test ci clean
+.PHONY: test demo browser lint types docs generate bench bench-files bench-purge soak fuzz matrix wheel-test ci clean
 .NOTPARALLEL:
 # The user's shell may name another site.
 unexport DJANGO_SETTINGS_MODULE
 .DELETE_ON_ERROR:
 
 test: $(VENV)/.test
-	$(PY) -m pytest -n auto --maxprocesses 4 $(ARGS)
+	$(PY) -m pytest -n auto --maxprocesses 4 -m "not browser" $(ARGS)
+
+browser: $(VENV)/.test
+	$(PY) -m pytest -m browser tests/with_browser $(ARGS)
 
 demo: $(VENV)/.demo
 	@$(PY) -m example_project.demo
@@ -42,14 +49,26 @@ lint: $(VENV)/.lint
 
 types: $(VENV)/.test $(VENV)/.types
 	$(PY) -m mypy
+	$(PY) -m pyright
 
-generate: $(VENV)/.lint
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict -f .mkdocs.yml
+	@! grep -rlE '<(script|link|img)[^>]*(src|href)="?(https?:)?//' build/site --include='*.html' || { echo "the site loads from elsewhere" >&2; exit 1; }
+
+generate: $(VENV)/.lint $(VENV)/.test
 	$(PY) tests/generate_async.py
 	$(PY) -m ruff format cloudcached/_async.py
+	$(PY) tests/generate_cli.py
 
 bench: $(VENV)/.bench
 	$(PY) -m benchmarks.servers
 	benchmarks/on-ceph $(PY) -m benchmarks $(SECTIONS)
+
+bench-files: $(VENV)/.test
+	S3_BYTES=$(shell expr $(or $(MB),5000) \* 3500000) benchmarks/on-ceph $(PY) -m benchmarks.files --megabytes $(or $(MB),5000) --rounds 1
+
+bench-purge: $(VENV)/.test
+	benchmarks/on-ceph $(PY) -m benchmarks.purge
 
 soak: $(VENV)/.test
 	$(PY) -m benchmarks.soak --seconds $(or $(SECONDS),300)
@@ -88,8 +107,9 @@ $(VENV)/.lint: PACKAGES = --group lint
 $(VENV)/.bench: PACKAGES = --editable '.[django,flask,cli,disk]' --group bench
 $(VENV)/.types: PACKAGES = --group types
 $(VENV)/.build: PACKAGES = --group build
+$(VENV)/.docs: PACKAGES = --group docs
 
-$(addprefix $(VENV)/.,test demo bench lint types build): $(MADE) pyproject.toml
+$(addprefix $(VENV)/.,test demo bench lint types build docs): $(MADE) pyproject.toml
 	@echo "Installing the packages for make $(@F:.%=%)"
 	@$(PIP) install $(PACKAGES)
 	@touch $@

@@ -18,9 +18,9 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from fake_clock import FakeClock
 from hypothesis import HealthCheck, settings
 
+from cloudcached.testing import FakeClock
 from cloudcached.testing.server import running
 
 REAL_ENDPOINT = os.environ.get("CLOUDCACHED_TEST_ENDPOINT", "")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock
 
 from cloudcached import Client
+from cloudcached.testing import FakeClock
 
 #: For tests with disks: diskcache has a connection for each thread, and no way to close those of others.
 unclosed = pytest.mark.filterwarnings("ignore:unclosed database", "ignore::pytest.PytestUnraisableExceptionWarning")

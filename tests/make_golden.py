@@ -18,10 +18,10 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from fake_clock import FakeClock
 from samples import BASE, HARMLESS, SIGNED_ONLY
 
 from cloudcached import Client
+from cloudcached.testing import FakeClock
 
 GOLDEN = Path(__file__).parent / "data" / "golden_v1.json"
 SAMPLES = {**BASE, **HARMLESS, **SIGNED_ONLY}

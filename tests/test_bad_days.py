@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from crew import at_once, together
 from every_verb import VERBS, check_all, clients_of, failed_with, silent, soon, timed
-from fake_clock import FakeClock
 from fault_proxy import (
     FaultProxy,
     answers,
@@ -36,6 +35,7 @@ from cloudcached import (
     StoreTimeout,
     StoreUnreachable,
 )
+from cloudcached.testing import FakeClock
 
 #: Seconds that the circuit breaker lets the store rest.
 REST = 5.0

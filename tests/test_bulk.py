@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock
 from store_doubles import Bench, Wrapper, fail, lose_answer, wrap
 
 from cloudcached import (
@@ -20,6 +19,7 @@ from cloudcached import (
     StoreUnreachable,
 )
 from cloudcached.entry import Place
+from cloudcached.testing import FakeClock
 
 VALUES = {f"key {number}": number for number in range(40)}
 DENIED = AccessDenied("not this one")

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import pytest
 from contracts.async_cache import AsyncCacheContract
 from contracts.cache import CacheContract
-from fake_clock import FakeClock
 
 from cloudcached import Client
 from cloudcached.stores.base import Store
+from cloudcached.testing import FakeClock
 
 
 class TestMemory(CacheContract):

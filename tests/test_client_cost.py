@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock
 from store_doubles import CountingStore, FaultyStore, before, wrap
 
 from cloudcached import Client, CloudCachedError, KeyMissing, PartialFailure, StoreBusy, ValueRejected
+from cloudcached.testing import FakeClock
 
 #: Before the verb, "k" is ...
 STATES = ("missing", "live", "expired", "damaged", "foreign")

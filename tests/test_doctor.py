@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import stub_store
 from conftest import S3Server
-from fake_clock import FakeClock
 from stub_store import Stub
 
 from cloudcached import Client, ConditionsIgnored, ConfigError
 from cloudcached.doctor import Report, examine, objects, races
 from cloudcached.forks import PerProcess
 from cloudcached.stores import conditions
+from cloudcached.testing import FakeClock
 
 CONDITIONAL = {"add", "update, touch", "incr", "lock"}
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock
 from store_doubles import Bench, CountingStore, FaultyStore, Wrapper, after, answer, fail, lose_answer, wrap
 
 from cloudcached import (
@@ -22,6 +21,7 @@ from cloudcached import (
     StoreUnreachable,
 )
 from cloudcached.stores.base import Found, Store
+from cloudcached.testing import FakeClock
 
 KEY = "k"
 RETRYABLE = [StoreBusy, StoreUnreachable, StoreTimeout]

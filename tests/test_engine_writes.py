@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock
 from store_doubles import Bench, FaultyStore, after, before, fail, lose_answer, ok, wrap
 
 from cloudcached import (
@@ -21,6 +20,7 @@ from cloudcached import (
     StoreTimeout,
     StoreUnreachable,
 )
+from cloudcached.testing import FakeClock
 
 KEY = "k"
 RETRYABLE = [StoreBusy, StoreUnreachable, StoreTimeout]

@@ -9,7 +9,6 @@ import re
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 from make_golden import GOLDEN, SAMPLES, kinds
@@ -20,6 +19,7 @@ from cloudcached.config import Config
 from cloudcached.entry import START, Codec, Meta, Packed, Place
 from cloudcached.keys import Names
 from cloudcached.signing import derive_key
+from cloudcached.testing import FakeClock
 
 KEYS = st.text(st.characters(), max_size=10) | st.text(st.characters(), min_size=1, max_size=3).map(lambda t: t * 400)
 OPTIONS = st.fixed_dictionaries(

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from fake_clock import FakeClock
 
 from cloudcached import Client, ConfigError, PartialFailure, StoreRefused
 from cloudcached.cli import verbs
@@ -19,6 +18,7 @@ from cloudcached.expiry import CLASSES_DAYS, DAY_SECONDS, class_of
 from cloudcached.keys import Names
 from cloudcached.maintenance.lifecycle import Lifecycle, merge, owner, rules
 from cloudcached.stores.memory import objects_named
+from cloudcached.testing import FakeClock
 
 DAY = DAY_SECONDS
 #: What others may have in a bucket, in all the forms that S3 gives back.

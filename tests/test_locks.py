@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from crew import Crew, at_once, compute_once, count_in_file, settings_for, together
-from fake_clock import FakeClock
 from fault_proxy import FaultProxy, first, loses_answer, only, sometimes
 
 from cloudcached import Client, ConfigError, Lock, LockError, ReadOnlyError
+from cloudcached.testing import FakeClock
 
 
 @pytest.fixture

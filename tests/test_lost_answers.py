@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from crew import Crew, at_once, settings_for
-from fake_clock import FakeClock
 from fault_proxy import Exchange, Fault, FaultProxy, first, loses_answer, only, overtaken_by, sometimes
 
 from cloudcached import Client, CloudCachedError, OutcomeUnknown, StoreBusy, StoreError
 from cloudcached.retry import Budget
+from cloudcached.testing import FakeClock
 
 SAME = "the value that all of them write"
 

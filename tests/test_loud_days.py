@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from crew import settings_for
 from every_verb import VERBS, clients_of, failed_with, silent, timed
-from fake_clock import FakeClock
 from fault_proxy import FaultProxy, answers, loses_answer
 
 from cloudcached import AccessDenied, BucketMissing, Client, ReadOnlyError, StoreError
+from cloudcached.testing import FakeClock
 
 
 @pytest.fixture

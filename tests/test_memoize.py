@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from computations import Work, settle
 from crew import together
-from fake_clock import FakeClock
 from store_doubles import CountingStore, FaultyStore, wrap
 
 from cloudcached import Client, ConfigError, KeyRejected, StoreUnreachable
+from cloudcached.testing import FakeClock
 
 shared = Client("memory://")
 

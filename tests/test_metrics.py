@@ -12,12 +12,12 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock
 from store_doubles import FaultyStore, fail, wrap
 
 from cloudcached import MISSING, Client, StoreBusy, StoreError, StoreUnreachable
 from cloudcached.hooks import Histogram
 from cloudcached.metrics import dollars, hit_rate
+from cloudcached.testing import FakeClock
 
 NEAR = {"max_bytes": 100_000, "max_age": 60}
 

@@ -11,11 +11,11 @@ import fault_proxy
 import pytest
 from contracts.async_cache import AsyncCacheContract
 from contracts.cache import CacheContract
-from fake_clock import FakeClock
 from store_doubles import CountingStore, FaultyStore, wrap
 
 from cloudcached import MISSING, Client, ConfigError, KeyRejected
 from cloudcached.config import OPTIONS, Near
+from cloudcached.testing import FakeClock
 
 MAX_AGE = 60
 NEAR = {"max_bytes": 2**24, "max_age": MAX_AGE}

@@ -11,10 +11,10 @@ import pytest
 from contracts.cache import CacheContract
 from crew import Crew
 from disks import Machine, rows, unclosed
-from fake_clock import FakeClock
 from store_doubles import CountingStore, FaultyStore, after, wrap
 
 from cloudcached import MISSING, Client
+from cloudcached.testing import FakeClock
 
 pytest.importorskip("diskcache")
 pytestmark = unclosed

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from disks import Machine, change, ready, rows, unclosed
-from fake_clock import FakeClock
 from store_doubles import CountingStore, wrap
 
 from cloudcached import Client, ConfigError
+from cloudcached.testing import FakeClock
 
 diskcache = pytest.importorskip("diskcache")
 pytestmark = unclosed

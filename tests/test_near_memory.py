@@ -9,11 +9,11 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock
 from store_doubles import CountingStore, wrap
 
 from cloudcached import Client
 from cloudcached.near.tier import Held, Tier
+from cloudcached.testing import FakeClock
 
 NEAR = {"max_bytes": 2**24, "max_age": 60}
 

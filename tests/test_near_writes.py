@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock
 from store_doubles import CountingStore, FaultyStore, after, before, fail, lose_answer, ok, wrap
 
 import cloudcached
 from cloudcached import MISSING, Client, CloudCachedError, StoreRefused, StoreUnreachable
 from cloudcached.near.tier import Held, Tier
 from cloudcached.seen import NOTHING
+from cloudcached.testing import FakeClock
 
 NEAR = {"max_bytes": 2**24, "max_age": 60}
 BROKEN = StoreUnreachable("broken")

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import stub_store
-from fake_clock import FakeClock
 from store_doubles import CountingStore, FaultyStore, before, fail
 
 from cloudcached import (
@@ -26,6 +25,7 @@ from cloudcached import (
 from cloudcached.config import Config
 from cloudcached.maintenance.purge import GRACE, IF_MATCH, UNMODIFIED, Counts, Purge, Report, Wanted, removal_of
 from cloudcached.pool import WIDTH
+from cloudcached.testing import FakeClock
 
 DEAR = ("counter", ":1:django.contrib.sessions.cacheab12", "session:ab12")
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from computations import PATIENCE, Work, background, settle, sharing, until
-from fake_clock import FakeClock
 from store_doubles import CountingStore, FaultyStore, fail, wrap
 
 from cloudcached import MISSING, AccessDenied, Client, ConfigError
@@ -19,6 +18,7 @@ from cloudcached.entry import Meta
 from cloudcached.flights import MOST_ASIDE, REST_SECONDS
 from cloudcached.locks import Lock
 from cloudcached.stampede import Policy
+from cloudcached.testing import FakeClock
 
 
 @pytest.fixture

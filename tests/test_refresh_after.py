@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from disks import Machine, unclosed
-from fake_clock import FakeClock
 from store_doubles import CountingStore, FaultyStore, before, fail, wrap
 
 from cloudcached import Client, StoreRefused, StoreUnreachable
 from cloudcached.engine import Engine
+from cloudcached.testing import FakeClock
 
 HOUR = 3600
 

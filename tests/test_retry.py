@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from fake_clock import FakeClock
 
 from cloudcached import StoreBusy
 from cloudcached.retry import Budget
+from cloudcached.testing import FakeClock
 
 BUSY = StoreBusy("busy")
 

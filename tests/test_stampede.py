@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from computations import PATIENCE, Work, background, sharing, until, waiting
 from crew import Crew, settings_for, together
-from fake_clock import FakeClock
 from store_doubles import CountingStore, FaultyStore, fail, wrap
 
 from cloudcached import Client, ReadOnlyError, StoreBusy, StoreUnreachable, ValueRejected
 from cloudcached.locks import Lock
 from cloudcached.stampede import Fills
+from cloudcached.testing import FakeClock
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from computations import PATIENCE, Work, background, settle, sharing, until, waiting
-from fake_clock import FakeClock
 
 from cloudcached import Client, pool, steps
 from cloudcached.steps import Aside, Compute, Together
+from cloudcached.testing import FakeClock
 
 
 @pytest.fixture

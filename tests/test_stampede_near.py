@@ -6,10 +6,10 @@ import math
 
 import pytest
 from computations import Work, settle, sharing
-from fake_clock import FakeClock
 from store_doubles import CountingStore, wrap
 
 from cloudcached import Client
+from cloudcached.testing import FakeClock
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from contracts.object_store import ObjectStoreContract, body_of, names_under
-from fake_clock import FakeClock
 
 from cloudcached import PreconditionFailed
 from cloudcached.config import Config
 from cloudcached.stores import open_store
 from cloudcached.stores.base import Matches, Store, UnmodifiedSince
+from cloudcached.testing import FakeClock
 
 
 class TestMemoryStore(ObjectStoreContract):

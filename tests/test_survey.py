@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from fake_clock import FakeClock
 from store_doubles import CountingStore, wrap
 
 from cloudcached import Client
 from cloudcached.cli import verbs
 from cloudcached.survey import LONG_KEYS, REST, Survey, beginning, outsides, survey
+from cloudcached.testing import FakeClock
 
 
 @pytest.fixture

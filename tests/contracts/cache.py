@@ -19,9 +19,9 @@ from contracts.cache_expiry import ExpiryContract
 from contracts.cache_keys import IsolationContract, KeysContract
 from contracts.cache_values import ValuesContract
 from contracts.cache_verbs import BadInputContract, VerbsContract
-from fake_clock import FakeClock
 
 from cloudcached import Client
+from cloudcached.testing import FakeClock
 
 
 class CacheContract(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
-from fake_clock import FakeClock
 
 from cloudcached import PartialFailure, ValueRejected
+from cloudcached.testing import FakeClock
 
 
 class BulkContract:

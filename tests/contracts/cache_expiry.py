@@ -6,9 +6,9 @@ import datetime as dt
 import math
 
 import pytest
-from fake_clock import FakeClock
 
 from cloudcached import MISSING, ConfigError, KeyMissing
+from cloudcached.testing import FakeClock
 
 #: As long as a millisecond before the deadline.
 JUST_BEFORE = 59.998

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock
 
 from cloudcached import (
     MISSING,
@@ -19,6 +18,7 @@ from cloudcached import (
     ValueRejected,
     ValueTooLarge,
 )
+from cloudcached.testing import FakeClock
 
 
 class VerbsContract:

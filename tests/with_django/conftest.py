@@ -9,7 +9,8 @@ from typing import Any
 import django
 import pytest
 from asgiref.sync import async_to_sync
-from fake_clock import FakeClock
+
+from cloudcached.testing import FakeClock
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "with_django.site_settings")
 django.setup()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock
 from with_django.key_functions import reverse, reversible
 
 from cloudcached import ConfigError
+from cloudcached.testing import FakeClock
 
 
 def test_ttl(cache: Any, site_clock: FakeClock) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock
 
+from cloudcached.testing import FakeClock
 from cloudcached_django import S3Cache
 
 

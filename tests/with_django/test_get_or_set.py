@@ -10,8 +10,8 @@ import pytest
 from computations import Work, background, settle, until, waiting
 from django.contrib.auth.models import User
 from django.db import connections
-from fake_clock import FakeClock
 
+from cloudcached.testing import FakeClock
 from cloudcached_django import S3Cache
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from django.core.cache import CacheKeyWarning
-from fake_clock import FakeClock
 
 from cloudcached import KeyRejected, StoreRefused, ValueRejected
+from cloudcached.testing import FakeClock
 
 FALSY = [None, False, 0, 0.0, "", b"", [], {}]
 

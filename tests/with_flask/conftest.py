@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from fake_clock import FakeClock
 from flask import Flask
 from flask_caching import Cache
 
+from cloudcached.testing import FakeClock
 from cloudcached_flask import S3Cache
 
 

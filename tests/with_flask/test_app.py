@@ -8,10 +8,11 @@ from itertools import count
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock
 from flask import Flask, Response, abort, jsonify, render_template, request
 from flask.testing import FlaskClient
 from flask_caching import Cache, CachedResponse
+
+from cloudcached.testing import FakeClock
 
 
 class Adder:

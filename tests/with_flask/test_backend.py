@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from cachelib import BaseCache as CachelibCache
-from fake_clock import FakeClock
 from flask_caching.backends.base import BaseCache
 
 from cloudcached import Client, ConfigError, KeyRejected, NotACounter, PartialFailure, StoreBusy, ValueRejected
+from cloudcached.testing import FakeClock
 from cloudcached_flask import S3Cache
 
 #: Values that a cache takes for a miss when it is careless, and some that are none of the base types.
