@@ -100,7 +100,10 @@ class Plug:
         if request.method == "POST":
             if HEADER not in request.headers:
                 return Response(status=HTTPStatus.FORBIDDEN)(environ, start_response)
-            {"in": self.put_in, "out": self.pull}[request.get_data(as_text=True)]()
+            switch = {"in": self.put_in, "out": self.pull}.get(request.get_data(as_text=True))
+            if switch is None:
+                return Response(status=HTTPStatus.BAD_REQUEST)(environ, start_response)
+            switch()
         state = {"address": self.address, "in": self.is_in}
         return Response(json.dumps(state), mimetype="application/json")(environ, start_response)
 

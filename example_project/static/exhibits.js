@@ -72,7 +72,7 @@ async function run(box, form, fixed = 0) {
       const visit = visits.find((each) => each.number === number);
       bar.style.width = `${100 * (visit ? visit.ended : now) / scale}%`;
     });
-    if (!over) requestAnimationFrame(draw);
+    if (!over && box.classList.contains("running")) requestAnimationFrame(draw);
   };
   box.classList.add("running");
   verdict.textContent = "Visitors are waiting \u2026";
@@ -115,6 +115,7 @@ function stampede(form) {
       const lock = await run(boxes[1], form, plain.scale);
       told.textContent = `${form.dataset.size} visitors: ${plain.computed} computations without the lease, ${lock.computed} with it.`;
     } catch (error) {
+      boxes.forEach((box) => box.classList.remove("running"));
       told.textContent = `That went wrong: ${error.message}`;
     }
     button.disabled = false;
@@ -176,9 +177,13 @@ function plug(form) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     button.disabled = true;
-    const response = await post(form, `/plug/${plugged ? "out" : "in"}/`);
-    if (response.ok) show((await response.json()).in);
-    else told.textContent = `That went wrong: HTTP ${response.status}`;
+    try {
+      const response = await post(form, `/plug/${plugged ? "out" : "in"}/`);
+      if (!response.ok) throw new Error(`HTTP ${response.status}`);
+      show((await response.json()).in);
+    } catch (error) {
+      told.textContent = `That went wrong: ${error.message}`;
+    }
     button.disabled = false;
   });
   show(form.dataset.plugged === "in");
