@@ -34,7 +34,7 @@ def stampede_run(request: HttpRequest, way: str) -> StreamingHttpResponse:
     """Send a crowd to ``value``, and tell of each visit in a line of JSON as soon as it is over.
 
     Each run asks for a value of its own, which nobody can have computed before. Its name is signed, so that only this
-    button can make entries.
+    button can make entries. The crowd comes back to this site, which therefore needs threads or several workers.
     """
     if way not in WAYS:
         raise Http404("no such way")
