@@ -13,7 +13,7 @@ PACKAGE = Path(next(iter(find_spec("cloudcached").submodule_search_locations)))
 #: These do no I/O, are properties, or have no twin: ``memoize`` decorates functions of both kinds, and what ``open``
 #: returns is no awaitable file. ``get_or_put`` is not
 #: in client.py: whoever awaits it must not hold a thread of the pool while another computes.
-LEFT_OUT = {"encode", "lock", "memoize", "open", "shared", "stats", "url"}
+LEFT_OUT = {"encode", "latencies", "listen", "lock", "memoize", "open", "shared", "stats", "url"}
 
 MIXED = ("Client", "FileVerbs")
 
