@@ -11,6 +11,7 @@ from contracts.object_store import MissingBucketContract, ObjectStoreContract
 
 from cloudcached.config import Config
 from cloudcached.stores.base import Store
+from cloudcached.stores.deadlines import Deadline, Upload
 from cloudcached.stores.s3 import S3Store
 from cloudcached.stores.s3_fast import FastS3Store
 
@@ -52,3 +53,14 @@ class TestBoto3(OnS3):
 
 class TestObstore(OnS3):
     transports = ("obstore", "boto3")
+
+
+def test_a_body_can_be_read_into_a_buffer() -> None:
+    """As awscrt does, by which botocore signs where it is installed."""
+    upload = Upload(b"0123456789", Deadline(5))
+    buffer = bytearray(6)
+    assert (upload.readinto(buffer), bytes(buffer)) == (6, b"012345")
+    assert (upload.readinto(buffer), bytes(buffer)) == (4, b"678945")
+    assert upload.readinto(buffer) == 0
+    upload.seek(0)
+    assert upload.read() == b"0123456789"

@@ -87,6 +87,12 @@ class Upload(io.RawIOBase):
         self._at = len(self._view) if size < 0 else min(begin + size, len(self._view))
         return bytes(self._view[begin : self._at])
 
+    def readinto(self, buffer: Any) -> int:
+        """Give the next piece: botocore signs by awscrt where that is installed, which reads so."""
+        piece = self.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
 
 class StreamedUpload(io.RawIOBase):
     """A request body that is read from a stream, against a deadline."""
