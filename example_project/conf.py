@@ -12,7 +12,6 @@ WORKER            the name of this process among those that serve the site
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 
 CLOUDCACHED_URL = os.environ.get("CLOUDCACHED_URL") or "memory://example"
 ISING_EFFORT = float(os.environ.get("ISING_EFFORT") or 1)
@@ -27,9 +26,6 @@ if not SECRET_KEY and CLOUDCACHED_URL.startswith("memory://"):
 if not SECRET_KEY:
     # No default for a bucket: a key that everyone can read protects nothing.
     raise SystemExit("SECRET_KEY is not set: the entries in a bucket are signed with it")
-
-#: Whether this version of the package has the status page.
-STATUS = find_spec("cloudcached.status") is not None
 
 #: How long results are kept, in seconds.
 KEEP = 24 * 3600

@@ -10,6 +10,8 @@ from flask import Flask, Response, g, render_template
 from flask_caching import Cache
 from markupsafe import Markup
 
+from cloudcached_flask import status_blueprint
+
 from . import conf, ladder, plots, visits
 
 app = Flask(__name__, static_url_path="")
@@ -21,11 +23,8 @@ app.config.update(
     CACHE_DEFAULT_TIMEOUT=conf.KEEP,
 )
 cache = Cache(app)
-if conf.STATUS:
-    from cloudcached_flask import status_blueprint
-
-    # Everybody may see it: the demo listens on loopback only.
-    app.register_blueprint(status_blueprint(cache, allowed=lambda: True, url_prefix="/status"))
+# Everybody may see it: the demo listens on loopback only.
+app.register_blueprint(status_blueprint(cache, allowed=lambda: True, url_prefix="/status"))
 
 
 @app.get("/")
@@ -37,7 +36,7 @@ def index() -> str | tuple[str, int]:
     enough = coarse <= {r.temperature for r in found}
     visits.tell(f"{len(found)} temperatures, computed by Django")
     pictures = [Markup(svg) for svg in plots.thermodynamics(found)] if enough else []  # noqa: S704 our own SVG
-    page = render_template("flask.html", pictures=pictures, site=conf.DJANGO_ADDRESS, status=conf.STATUS)
+    page = render_template("flask.html", pictures=pictures, site=conf.DJANGO_ADDRESS)
     return page if enough else (page, 404)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
 
-from . import conf, visits
+from . import visits
 
 
 class Everyone:
@@ -44,8 +44,3 @@ def tell(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpR
         return response
 
     return respond
-
-
-def settings_of_the_demo(request: HttpRequest) -> dict[str, object]:  # noqa: ARG001
-    """Give every template what the navigation depends on."""
-    return {"status": conf.STATUS}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import include, path
 from django.views.static import serve
 
-from . import conf, exhibits, settings, views
+from . import exhibits, settings, views
 
 #: In the folder ``static``.
 FILES = ("style.css", "exhibits.js")
@@ -24,9 +24,8 @@ urlpatterns = [
     path("plug/", exhibits.pull),
     path("plug/tick/", exhibits.tick),
     path("plug/<str:to>/", exhibits.pull_switch),
+    path("status/", include("cloudcached_django.urls")),
     path("flask/", views.flask),
     path("worker", views.worker),
     *(path(name, serve, {"path": name, "document_root": settings.BASE_DIR / "static"}) for name in FILES),
 ]
-if conf.STATUS:
-    urlpatterns.append(path("status/", include("cloudcached_django.urls")))

@@ -14,12 +14,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from example_project import conf
-
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.checkout]
 
-PAGES = ["", "energy/", "hysteresis/", "replicas/", "lattice/", "stampede/", "plug/", "flask/"]
-STATUS = ["status/"] if conf.STATUS else []
+PAGES = ["", "energy/", "hysteresis/", "replicas/", "lattice/", "stampede/", "plug/", "status/", "flask/"]
 DARK = {"color_scheme": "dark"}
 PHONE = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 
@@ -43,7 +40,7 @@ def test_every_card_of_the_front_page_leads_to_an_exhibit(
     assert page.locator(".strip img").evaluate_all("all => all.every(img => img.naturalWidth === 256)")
     keep(figures, "showcase", page, height=900)
     names = page.locator(".card b").all_inner_texts()
-    assert len(names) == 7 + len(STATUS)
+    assert len(names) == 8
     for name in names:
         page.locator(".card", has_text=name).click()
         expect(page.locator("h1")).to_be_visible()
@@ -144,7 +141,6 @@ def test_buttons_are_for_the_pages_of_the_site_alone(sites: dict[str, str], visi
     assert api.get(sites["django"] + path).status == 405
 
 
-@pytest.mark.skipif(not STATUS, reason="this version of the package has no status page")
 @pytest.mark.parametrize("site", ["django", "flask"])
 def test_status_page_is_there_for_everybody(sites: dict[str, str], visitor: Any, site: str) -> None:
     page = visitor.page
@@ -155,7 +151,7 @@ def test_status_page_is_there_for_everybody(sites: dict[str, str], visitor: Any,
 @pytest.mark.parametrize("visitor", [PHONE, PHONE | DARK], ids=["light", "dark"], indirect=True)
 def test_pages_fit_on_a_phone(sites: dict[str, str], visitor: Any, figures: Path | None) -> None:
     page = visitor.page
-    for path in PAGES + STATUS:
+    for path in PAGES:
         page.goto(f"{sites['django']}/{path}")
         assert page.evaluate("document.documentElement.scrollWidth") == 390, path
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
