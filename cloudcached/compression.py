@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 from ._types import Bytes
 from .errors import EntryRefused
-
-if TYPE_CHECKING or sys.version_info < (3, 14):
-    from backports import zstd
-else:
-    from compression import zstd
 
 ZSTD = "zstd"
 
@@ -21,11 +18,17 @@ _LEVEL = 3
 _WORTH = 0.9
 
 
+@cache
+def _zstd() -> Any:
+    """Return the module, which small values need not wait for: importing it takes a tenth of a process's first get."""
+    return import_module("backports.zstd" if sys.version_info < (3, 14) else "compression.zstd")
+
+
 def compress(data: Bytes, min_bytes: int | None) -> Bytes | None:
     """Return *data* compressed, or ``None`` where it is shorter than *min_bytes* or would not get much smaller."""
     if min_bytes is None or len(data) < min_bytes:
         return None
-    compressed = zstd.compress(data, _LEVEL)
+    compressed: bytes = _zstd().compress(data, _LEVEL)
     return compressed if len(compressed) <= len(data) * _WORTH else None
 
 
@@ -35,6 +38,7 @@ def decompress(data: Bytes, limit_bytes: int) -> bytes:
     Raises ``EntryRefused`` for damaged data, and for more than the limit, however small the compressed form (a
     decompression bomb).
     """
+    zstd = _zstd()
     decompressor = zstd.ZstdDecompressor()
     try:
         original: bytes = decompressor.decompress(data, max_length=limit_bytes + 1)

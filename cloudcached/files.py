@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
@@ -92,6 +91,8 @@ class FileVerbs:
             raise ConfigError(f"a mode is 'rb' or 'wb', not {mode!r}")
         place = self._engine.place(key)
         with ExitStack() as stack:
+            import tempfile  # noqa: PLC0415 - takes its time, and few processes move files
+
             file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
             try:
                 live = Files(self._engine).read(place, Spool(file), wanted=BYTES).live
@@ -110,6 +111,8 @@ class Writer(io.BufferedIOBase):
 
     def __init__(self, store: Callable[[BinaryIO], bool]) -> None:
         self._store = store
+        import tempfile  # noqa: PLC0415
+
         self._file: Any = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this one
         #: Whether the content was stored.
         self.stored = False

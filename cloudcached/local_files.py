@@ -7,12 +7,14 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
 
 from ._types import Bytes, FileSource, Progress
 from .errors import ConfigError
 from .sealed import SealedStream, Sealing
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Bytes that are copied at once.
 COPY_BYTES: Final = 1 << 20

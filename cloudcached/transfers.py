@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace as changed
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Any, Final
 
 from ._types import Bytes, FileSource, FileTarget, Progress
@@ -58,6 +55,9 @@ class Files:
                 return True
             if content.size is not None:
                 return self._add(place, content, meta, Meter(progress, content.size))
+            import shutil  # noqa: PLC0415 - here and below: these take their time, and few processes move files
+            import tempfile  # noqa: PLC0415
+
             # A single PUT has to say its size first.
             with tempfile.TemporaryFile() as spool:
                 shutil.copyfileobj(content.file, spool, COPY_BYTES)
@@ -112,6 +112,9 @@ class Files:
 
     def get(self, place: Place, target: FileTarget, progress: Progress | None) -> bool:
         """Write a live file to *target* once it is verified; return whether there was one."""
+        import tempfile  # noqa: PLC0415
+        from pathlib import Path  # noqa: PLC0415
+
         meter = Meter(progress)
         if isinstance(target, (str, os.PathLike)):
             sink = Beside(Path(target))

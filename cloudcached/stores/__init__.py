@@ -7,7 +7,6 @@ from ..config import Config
 from .base import Store
 from .conditions import guarded
 from .lifetimes import with_lifetimes
-from .memory import MemoryStore, objects_named
 from .s3 import S3Store
 from .s3_fast import FastS3Store
 
@@ -15,6 +14,8 @@ from .s3_fast import FastS3Store
 def open_store(config: Config, clock: Clock) -> Store:
     """Return the store that *config* names. Does no I/O."""
     if config.scheme == "memory":
+        from .memory import MemoryStore, objects_named  # noqa: PLC0415 - not for those who have a bucket
+
         return with_lifetimes(MemoryStore(objects_named(config.bucket), clock), config, clock)
     inner = S3Store(config)
     store = inner if config.transport == "boto3" else FastS3Store(config, inner)

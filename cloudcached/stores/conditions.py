@@ -16,7 +16,6 @@ A store that answers a condition with 501 or 400 raises ``ConditionsIgnored`` to
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import secrets
 import threading
@@ -93,6 +92,8 @@ def is_aws(host: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Tell whether *host* is this machine by its name alone."""
+    import ipaddress  # noqa: PLC0415 - few endpoints need it
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

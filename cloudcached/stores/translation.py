@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -95,7 +94,8 @@ def translate(config: Config, sessions: Sessions) -> Target:
     options: dict[str, Any] = {"allow_http": endpoint.startswith("http:")}
     options.update(_proxy(endpoint))
     if settings.ca_bundle and endpoint.startswith("https:"):
-        options["root_certificate"] = Path(settings.ca_bundle).read_bytes()
+        with open(settings.ca_bundle, "rb") as bundle:  # noqa: PTH123 - pathlib takes its time to import
+            options["root_certificate"] = bundle.read()
     arguments = {
         "endpoint": endpoint,
         "aws_endpoint_url_s3": endpoint,
@@ -119,7 +119,7 @@ def _from_environment(given: Mapping[str, str]) -> Settings | None:
     if (
         "profile_name" in given
         or any(name.startswith("AWS_") and not _KNOWN.fullmatch(name) for name in environ)
-        or any(Path(environ.get(name, default)).expanduser().exists() for name, default in files)
+        or any(os.path.exists(os.path.expanduser(environ.get(name, default))) for name, default in files)  # noqa: PTH110, PTH111
     ):
         return None
     credentials = _key(given) or _key({name.lower(): value for name, value in environ.items()})
