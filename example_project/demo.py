@@ -116,6 +116,7 @@ def visit(site: Part, path: str) -> tuple[str, bool]:
 def visit_all(sites: dict[str, Part], log: Log, *, counted: bool) -> None:
     """Visit every page twice and print the table."""
     print(ROW.format("page", "cached by", "first visit", "second visit", "S3 was asked" if counted else "").rstrip())
+    log.asked()  # that was their start
     for name, path, how in PAGES:
         first, _ = visit(sites[name], path)
         asked = [log.asked()]
