@@ -26,6 +26,7 @@ from cloudcached.config import Config
 from cloudcached.maintenance.purge import GRACE, IF_MATCH, UNMODIFIED, Counts, Purge, Report, Wanted, removal_of
 from cloudcached.pool import WIDTH
 from cloudcached.testing import FakeClock
+from cloudcached.testing.stores import Request
 
 DEAR = ("counter", ":1:django.contrib.sessions.cacheab12", "session:ab12")
 
@@ -159,10 +160,10 @@ class Rival(CountingStore):
         self.client = client
         self.keys = {client._engine.place(key).object_key: key for key in keys}
 
-    def _pass(self, operation: str, label: str, names: list[str], forward: Callable[[], Any]) -> Any:
-        if operation == "delete" and names[0] in self.keys:
-            self.client.put(self.keys[names[0]], "new", replace=True)
-        return super()._pass(operation, label, names, forward)
+    def _pass(self, request: Request, forward: Callable[[], Any]) -> Any:
+        if request.verb == "delete" and request.object_keys[0] in self.keys:
+            self.client.put(self.keys[request.object_keys[0]], "new", replace=True)
+        return super()._pass(request, forward)
 
 
 def test_an_entry_that_somebody_else_removes_is_no_failure(client: Client, url: str, clock: FakeClock) -> None:
