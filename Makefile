@@ -9,6 +9,7 @@
 #   make bench [SECTIONS="bulk"] CloudCached beside others on a Ceph gateway of its own, written into README and docs
 #   make bench-files [MB=5000]   large files both ways beside boto3's transfer manager, on a Ceph gateway of its own
 #   make bench-purge             a purge of 100,000 entries with writers beside it, on a Ceph gateway of its own
+#   make lifecycle-days          expiry by lifecycle rules, on a Ceph gateway whose days take 5 seconds
 #   make soak  [SECONDS=300]     a site under load, its S3 server killed and restarted; gunicorn threads, then gevent
 #   make fuzz  [SECONDS=180]     the entry parser under atheris
 #   make matrix                  the suite on every pair of Python and Django
@@ -28,7 +29,7 @@ override PIP := $(PY) -m pip --quiet --disable-pip-version-check
 # One stamp for the environment (another Python makes it anew) and one for each set of packages in it.
 override MADE := $(VENV)/.python-$(or $(VERSION),missing)
 
-.PHONY: test demo browser lint types docs generate bench bench-files bench-purge soak fuzz matrix wheel-test ci clean
+.PHONY: test demo browser lint types docs generate bench bench-files bench-purge lifecycle-days soak fuzz matrix wheel-test ci clean
 .NOTPARALLEL:
 # The user's shell may name another site.
 unexport DJANGO_SETTINGS_MODULE
@@ -69,6 +70,10 @@ bench-files: $(VENV)/.test
 
 bench-purge: $(VENV)/.test
 	benchmarks/on-ceph $(PY) -m benchmarks.purge
+
+lifecycle-days: $(VENV)/.test
+	S3_LC_DAY=5 benchmarks/on-ceph sh -c 'CLOUDCACHED_TEST_LC_DAY=5 CLOUDCACHED_TEST_SERVERS=real \
+	  CLOUDCACHED_TEST_ENDPOINT="$$AWS_ENDPOINT_URL" $(PY) -m pytest tests/test_lifecycle_days.py'
 
 soak: $(VENV)/.test
 	$(PY) -m benchmarks.soak --seconds $(or $(SECONDS),300)
