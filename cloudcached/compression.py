@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -16,6 +17,9 @@ ZSTD = "zstd"
 _LEVEL = 3
 #: Kept only when at least a tenth is saved: reading it again is not free.
 _WORTH = 0.9
+#: From this size on three samples are tried first: a picture or an archive of 64 MB would be compressed for nothing.
+_SAMPLED_FROM_BYTES = 1 << 20
+_SAMPLE_BYTES = 1 << 16
 
 
 @cache
@@ -28,8 +32,20 @@ def compress(data: Bytes, min_bytes: int | None) -> Bytes | None:
     """Return *data* compressed, or ``None`` where it is shorter than *min_bytes* or would not get much smaller."""
     if min_bytes is None or len(data) < min_bytes:
         return None
+    if len(data) >= _SAMPLED_FROM_BYTES and not any(_smaller(sample) for sample in _samples(memoryview(data))):
+        return None
+    return _smaller(data)
+
+
+def _smaller(data: Bytes) -> bytes | None:
     compressed: bytes = _zstd().compress(data, _LEVEL)
     return compressed if len(compressed) <= len(data) * _WORTH else None
+
+
+def _samples(view: memoryview) -> Iterator[memoryview]:
+    """Yield pieces of the beginning, the middle and the end."""
+    for start in (0, (len(view) - _SAMPLE_BYTES) // 2, len(view) - _SAMPLE_BYTES):
+        yield view[start : start + _SAMPLE_BYTES]
 
 
 def decompress(data: Bytes, limit_bytes: int) -> bytes:

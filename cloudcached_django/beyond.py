@@ -40,7 +40,7 @@ class BeyondDjango(ClientCache):
         return _milliseconds(await self.client.attl(self.make_and_validate_key(key, version)))
 
     def persist(self, key: Any, version: int | None = None) -> bool:
-        """Let a live entry never expire. Return whether that changed it, as ``Client.persist`` does.
+        """Let a live entry never expire. Return whether there was one, as ``Client.persist`` does.
 
         **Atomicity:** never revives an entry that was deleted or replaced meanwhile. **Cost:** 1 GET and 1 PUT.
         """

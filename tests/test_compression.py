@@ -39,6 +39,23 @@ def test_a_tenth_must_be_saved():
     assert compress(NOISE + bytes(700), 0) is not None
 
 
+@pytest.mark.parametrize("place", [0, 1 << 20, 2 << 20])
+def test_of_a_large_value_a_piece_that_pays_is_enough_to_try(place):
+    noise = bytearray(random.Random(2).randbytes(3 << 20))
+    assert compress(bytes(noise), 0) is None
+    noise[place : place + (1 << 20)] = bytes(1 << 20)
+    compressed = compress(bytes(noise), 0)
+    assert compressed is not None
+    assert decompress(compressed, 3 << 20) == noise
+
+
+def test_of_a_large_value_without_one_nothing_more_is_tried(monkeypatch):
+    tried = []
+    monkeypatch.setattr("cloudcached.compression._smaller", lambda data: tried.append(len(data)))
+    assert compress(random.Random(3).randbytes(2 << 20), 0) is None
+    assert tried == [1 << 16] * 3
+
+
 def test_the_threshold_is_in_bytes_and_inclusive():
     assert compress(TEXT, len(TEXT)) is not None
     assert compress(TEXT, len(TEXT) + 1) is None
