@@ -35,7 +35,8 @@ def serving(*options: str) -> Iterator[tuple[dict[str, str], subprocess.Popen[st
             process.kill()
 
 
-def test_serve_serves_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_serves_until_it_is_interrupted(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with server.listen() as busy:
         port = busy.getsockname()[1]
         with serving("--port", str(port), "--bucket", "mine") as (env, process):
@@ -46,7 +47,7 @@ def test_serve_serves_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -
                 assert client.put("key", "value")
                 assert client.get("key") == "value"
             assert client.url == "s3://mine"
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             assert process.wait(30) == 0
             assert process.stderr.read() == f"Serving S3 at {env['AWS_ENDPOINT_URL']}; Ctrl-C ends it.\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from contextlib import suppress
 from typing import Final
@@ -33,7 +34,7 @@ def serve(*, port: int, bucket: str) -> None:
 
     \b
     Exit codes:
-      0  it was ended by Ctrl-C
+      0  it was ended, by Ctrl-C or SIGTERM
       2  it could not begin: the extra is missing, no port is free, the bucket has no such name
     """  # noqa: D301 - click looks for this very character
     try:
@@ -41,6 +42,11 @@ def serve(*, port: int, bucket: str) -> None:
             server.make_bucket(bucket)
             for name, value in {**server.env, URL_VARIABLE: f"s3://{bucket}"}.items():
                 click.echo(f"export {name}={value}")
+            for number in (
+                signal.SIGINT,
+                signal.SIGTERM,
+            ):  # also where a shell has them ignored, as for what it puts behind
+                signal.signal(number, signal.default_int_handler)
             click.echo(f"Serving S3 at {server.endpoint}; Ctrl-C ends it.", err=True)
             with suppress(KeyboardInterrupt):
                 threading.Event().wait()
