@@ -39,10 +39,15 @@ class Raw:
     def ask(self, request: bytes) -> bytes | bytearray:
         """Send a request and return the body of its answer."""
         line = getattr(self._lines, "line", None)
-        if line is None:
-            endpoint = urlsplit(self._s3.meta.endpoint_url)
-            line = self._lines.line = socket.create_connection((endpoint.hostname or "", endpoint.port or 80))
-            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if line is not None:
+            try:
+                line.sendall(request)
+                return _answer(line)
+            except ConnectionError:  # it was idle for too long
+                line.close()
+        endpoint = urlsplit(self._s3.meta.endpoint_url)
+        line = self._lines.line = socket.create_connection((endpoint.hostname or "", endpoint.port or 80))
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         line.sendall(request)
         return _answer(line)
 
@@ -58,7 +63,7 @@ def _answer(line: socket.socket) -> bytes | bytearray:
     while (end := data.find(b"\r\n\r\n")) < 0:
         more = line.recv(1 << 16)
         if not more:
-            raise SystemExit("the server ended a raw connection")
+            raise ConnectionResetError("the server ended a raw connection")
         data += more
     head = data[:end].lower()
     if head[9:12] != b"200":
@@ -73,7 +78,7 @@ def _answer(line: socket.socket) -> bytes | bytearray:
         while got < size:
             count = line.recv_into(view[got:])
             if not count:
-                raise SystemExit("the server ended a raw connection")
+                raise ConnectionResetError("the server ended a raw connection")
             got += count
         return whole
     return body
