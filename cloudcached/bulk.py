@@ -11,9 +11,7 @@ from typing import Any, TypeVar
 from ._types import MISSING
 from .engine import Engine
 from .errors import CloudCachedError, KeyRejected, PartialFailure, StoreError
-from .hooks import Counters
 from .pool import fan_out
-from .retry import Budget
 from .stores.base import Listed
 
 T = TypeVar("T")
@@ -35,7 +33,7 @@ class Bulk:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def get_many(self, keys: Iterable[str], counters: Counters) -> dict[str, Any]:
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the live values of *keys*."""
         engine = self._engine
         wanted = dict.fromkeys(key if isinstance(key, str) else engine.place(key).key for key in keys)
@@ -43,13 +41,14 @@ class Bulk:
         places = [engine.place(key) for key in wanted if key not in known]
         answers = ((place.key, answer) for place, answer in fan_out(_caught(engine.fetch), places))
         found = ((key, value) for key, value in chain(known.items(), answers) if value is not MISSING)
-        counters.counts["looked"] += len(wanted)
+        counts = engine.counters.counts
+        counts["looked"] += len(wanted)
         try:
             values = _told("get_many", found)
         except PartialFailure as failure:
-            counters.counts["misses"] += len(wanted) - len(failure.results)
+            counts["misses"] += len(wanted) - len(failure.results)
             raise
-        counters.counts["misses"] += len(wanted) - len(values)
+        counts["misses"] += len(wanted) - len(values)
         return values
 
     def put_many(self, mapping: Mapping[str, Any], put: Callable[[str, Any], bool]) -> dict[str, bool]:
@@ -181,7 +180,7 @@ class Bulk:
     def _delete_batch(self, object_keys: list[str]) -> dict[str, CloudCachedError]:
         """Remove up to 1,000 objects; return the error of each that is still there."""
         engine = self._engine
-        budget = Budget(engine.clock, engine.budget().left + len(object_keys) * _DELETE_S_PER_KEY)
+        budget = engine.budget(more=len(object_keys) * _DELETE_S_PER_KEY)
         final: dict[str, CloudCachedError] = {}
         pending = object_keys
         try:

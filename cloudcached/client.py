@@ -274,7 +274,7 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
 
         **Atomicity:** each entry for itself. **Cost:** 1 GET a key, in parallel.
         """
-        return self._bulk.get_many(keys, self._counters)
+        return self._bulk.get_many(keys)
 
     @verb(dict, writes=True, partial=lambda failure: failure.results)
     def put_many(

@@ -77,9 +77,9 @@ class Engine:
         self._etags_are_md5 = True
         self._queues = PerProcess(lambda: tuple(threading.Lock() for _ in range(_QUEUES)))
 
-    def budget(self) -> Budget:
-        """Return a fresh time budget for one operation."""
-        return Budget(self.clock, self._timeout)
+    def budget(self, more: float = 0.0) -> Budget:
+        """Return a fresh time budget for one operation, *more* seconds beside the timeout."""
+        return Budget(self.clock, self._timeout + more)
 
     def long_budget(self, size: int) -> Budget:
         """Return a fresh time budget for an operation in which one request has *size* bytes to move."""
@@ -98,15 +98,13 @@ class Engine:
         return Place(key, object_key, hashed)
 
     def _sent(self, request: Callable[..., R], *arguments: Any, **options: Any) -> R:
-        """Send one request, and count how long it took and what it moved."""
+        """Send one request, and count how long it took and what it sent; what is read is counted where it is read."""
         counts, began = self.counters.counts, self._now()
         counts["bytes.written"] += sum(len(argument) for argument in arguments if isinstance(argument, _BODIES))
         try:
-            answer = request(*arguments, **options)
+            return request(*arguments, **options)
         finally:
             self.counters.requests[kind_of(request)].add(self._now() - began)
-        counts["bytes.read"] += len(answer) if isinstance(answer, bytes) else 0
-        return answer
 
     def call(self, budget: Budget, request: Callable[..., R], *arguments: Any) -> R:
         """Send *request* and repeat it while that may help and the budget lasts; for requests that may be repeated."""

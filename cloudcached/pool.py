@@ -96,7 +96,7 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
 
 async def run(function: Callable[..., R], *arguments: Any, **options: Any) -> R:
     """Await *function* on the pool, with the context variables of the caller."""
-    import asyncio  # noqa: PLC0415 - a quarter of the package's import, for those who await
+    import asyncio  # noqa: PLC0415 - it takes its time, and only those who await need it
 
     context = contextvars.copy_context()
     work = functools.partial(context.run, function, *arguments, **options)
