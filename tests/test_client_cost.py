@@ -211,7 +211,7 @@ class TestBulk:
         client.delete_many(f"{number}" for number in range(keys))
         assert store.counts == Counter({"DeleteObjects": requests} if requests else {})
 
-    @pytest.mark.parametrize(("entries", "pages"), [(0, 1), (999, 1), (1000, 1), (1001, 2), (2100, 10)])
+    @pytest.mark.parametrize(("entries", "pages"), [(0, 1), (999, 1), (1000, 1), (1001, 2), (2100, 10), (20_000, 32)])
     def test_keys_is_one_list_for_a_thousand_and_goes_over_16_prefixes(self, client, store, entries, pages):
         fill(client, entries)
         store.forget()

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from computations import until
 from flask import Flask
 from flask_caching import Cache
 
@@ -95,6 +96,20 @@ def test_one_computes_for_memoize(sites, crowd, view):
     view.may_end.set()
     assert {answer.result(PATIENCE).text for answer in answers} == {"call 2"}
     assert view.calls == 2
+
+
+def test_those_who_wait_in_one_process_ask_no_lease(sites, view):
+    app = sites[0]
+    with app.app_context(), ThreadPoolExecutor(CROWD) as threads:
+        client = next(iter(app.extensions["cache"].values())).client
+        answers = [threads.submit(app.test_client().get, "/page") for _ in range(CROWD)]
+        assert view.began.acquire(timeout=PATIENCE)
+        until(lambda: client.stats()["requests.get"] >= CROWD + 2)  # all have missed it
+        view.may_end.set()
+        assert {answer.result(PATIENCE).text for answer in answers} == {"call 1"}
+        stats = client.stats()
+    assert stats["requests.get"] == 2 * CROWD + 1  # each twice, and whose turn it is the lease too
+    assert stats["requests.put"] == 3  # the lease, the page, and the lease's end
 
 
 def test_a_view_that_fails_hands_the_turn_on(sites, crowd, view):
