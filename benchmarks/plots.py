@@ -67,9 +67,10 @@ def draw(figures: Mapping[str, Any], folder: Path) -> list[Path]:
 def _by_size(figures: Mapping[str, Any], folder: Path) -> Path:
     sizes = {int(size): column["get"] for size, column in figures["sizes"].items()}
     figure, axes = plt.subplots(figsize=(8.4, 4.6), layout="constrained")
+    measured = {name for column in sizes.values() for name in column}
     for name in STYLES:
-        points = [(size, column[name]["p50_ms"]) for size, column in sizes.items() if name in column]
-        _line(axes, name, points)
+        if name in measured:  # a server that is not installed was left out
+            _line(axes, name, [(size, column[name]["p50_ms"]) for size, column in sizes.items() if name in column])
     axes.set(xscale="log", yscale="log", title="get: median time by size of the value", ylabel="")
     _ticks(axes, "x", sizes, size_name)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda milliseconds, _: _time(milliseconds)))

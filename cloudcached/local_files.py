@@ -141,12 +141,12 @@ class Beside:
         write_all(self._opened(), content)
 
     def put(self, at: int, content: Bytes) -> bool:
-        """Write a piece to its place, where the system can do that in any thread."""
+        """Write a piece to its place, where the system can do that in any thread once the file was opened in one."""
         if not hasattr(os, "pwrite"):
             return False
-        view = memoryview(content)
+        number, view = self._opened().fileno(), memoryview(content)
         while view:
-            count = os.pwrite(self._file.fileno(), view, at)
+            count = os.pwrite(number, view, at)
             view, at = view[count:], at + count
         return True
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._types import Bytes
 from .errors import OutcomeUnknown, StoreError
 from .pool import fan_out
+from .signing import LEAF_BYTES
 from .stores.limits import PARTS_LIMIT
 
 if TYPE_CHECKING:
@@ -21,13 +23,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cloudcached")
 
-#: Of a part and of a range: several in parallel fill a line, and each is worth its request.
-PART_BYTES: Final = 8 << 20
+#: Of a part and of a range: several in parallel fill a line, and each is worth its request. A leaf of the seal, so that
+#: each can be hashed by itself.
+PART_BYTES: Final = LEAF_BYTES
 #: Values that are larger go up in parts when they are overwritten.
 LARGE_BYTES: Final = 32 << 20
 #: What parts under way may take of memory, and how many of them are worth it.
 _MEMORY_BYTES: Final = 64 << 20
 _PARALLEL: Final = 8
+
+
+class Part(NamedTuple):
+    """What is sent by one request."""
+
+    body: Bytes
+    #: Its SHA-256 as hex, where that is known.
+    sha256: str | None = None
 
 
 def part_bytes(size: int) -> int:
@@ -41,21 +52,21 @@ def ahead(part: int) -> int:
     return max(2, min(_PARALLEL, _MEMORY_BYTES // part))
 
 
-def cut(body: bytes) -> Iterator[memoryview]:
+def cut(body: bytes) -> Iterator[Part]:
     """Yield the parts of a body."""
     view, step = memoryview(body), part_bytes(len(body))
     for start in range(0, len(view), step):
-        yield view[start : start + step]
+        yield Part(view[start : start + step])
 
 
 def upload(
     engine: Engine,
     place: Place,
     packed: Packed,
-    parts: Iterable[Bytes],
+    parts: Iterable[Part],
     *,
     parallel: int = _PARALLEL,
-    sent: Callable[[Bytes], object] = bool,
+    sent: Callable[[Part], object] = bool,
 ) -> None:
     """Write the object of *parts*, which are taken in the calling thread, over whatever is there.
 
@@ -66,8 +77,10 @@ def upload(
     store, name = engine.store, place.object_key
     identity = engine.call(engine.budget(), store.create_upload, name, packed.metadata)
 
-    def send(numbered: tuple[int, Bytes]) -> str:
-        return engine.call(engine.budget(), store.put_part, name, identity, *numbered)
+    def send(numbered: tuple[int, Part]) -> str:
+        number, part = numbered
+        put = partial(store.put_part, sha256=part.sha256)
+        return engine.call(engine.budget(), put, name, identity, number, part.body)
 
     try:
         etags = []

@@ -7,13 +7,14 @@ The bytes are those of any entry (see ``entry``): the key where the name is a ha
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from hashlib import sha256
 from typing import Any, Protocol
 
 from ._types import Bytes
 from .encryption import CHUNK_BYTES, TAG_BYTES, ChunkCipher
 from .errors import EntryRefused, ValueRejected
-from .signing import SEAL_BYTES, Signer, same
+from .signing import SEAL_BYTES, Seal, Signer, same
 
 
 class Source(Protocol):
@@ -24,7 +25,7 @@ class Source(Protocol):
 
 
 class Sealing:
-    """Makes the body of one entry from its content, piece by piece."""
+    """Makes the payload of one entry from its content, piece by piece, and has its seal."""
 
     def __init__(self, signer: Signer, nonce: str, before: bytes, cipher: ChunkCipher | None) -> None:
         self._signer = signer
@@ -39,31 +40,22 @@ class Sealing:
         return self._cipher is None
 
     def size(self, content: int) -> int:
-        """Return the bytes of a body with so many bytes of content."""
+        """Return the bytes of a payload with so many bytes of content."""
         tags = 0 if self._cipher is None else TAG_BYTES * max(1, -(-content // CHUNK_BYTES))
-        return len(self._before) + content + tags + SEAL_BYTES
+        return len(self._before) + content + tags
+
+    def seal(self, size: int) -> Seal:
+        """Return what becomes the seal of a payload of *size* bytes."""
+        return self._signer.sealing(self._nonce, size)
 
     def begin(self) -> bytes:
         """Begin, or begin anew, and return what stands before the content."""
-        self._digest = self._signer.sealing(self._nonce)
-        self._digest.update(self._before)
         self._rest = bytearray()
         self._chunks = 0
         return self._before
 
-    def feed(self, content: Bytes) -> Bytes:
-        """Return what the body gets for the next piece of content."""
-        data = content if self._cipher is None else self._encrypted(content)
-        self._digest.update(data)
-        return data
-
-    def finish(self) -> bytes:
-        """Return the end of the body."""
-        data = b"" if self._cipher is None else self._cipher.encrypt(self._chunks, bytes(self._rest), last=True)
-        self._digest.update(data)
-        return data + self._digest.digest()
-
-    def _encrypted(self, content: Bytes) -> bytes:
+    def encrypted(self, content: Bytes) -> bytes:
+        """Return what the payload gets for the next piece of content, where that is not plain."""
         assert self._cipher is not None  # noqa: S101 - for the type checker
         self._rest += content
         chunks = []
@@ -72,6 +64,10 @@ class Sealing:
             self._chunks += 1
             del self._rest[:CHUNK_BYTES]
         return b"".join(chunks)
+
+    def finish(self) -> bytes:
+        """Return the end of the payload."""
+        return b"" if self._cipher is None else self._cipher.encrypt(self._chunks, bytes(self._rest), last=True)
 
 
 class SealedStream(io.RawIOBase):
@@ -86,13 +82,21 @@ class SealedStream(io.RawIOBase):
         self._sealing = sealing
         self._start = start
         self._content = size
+        self._begin()
+
+    def _begin(self) -> None:
         #: Bytes of content that were read since the beginning.
         self.taken = 0
-        self._pending = memoryview(sealing.begin())
+        self._pending = memoryview(self._sealing.begin())
         self._ended = False
         self._at = 0
+        self._seal: Seal | None = None
+        self._sealed = False
 
     def __len__(self) -> int:
+        return self._payload() + SEAL_BYTES
+
+    def _payload(self) -> int:
         if self._content is None:
             raise TypeError("the size of this source is not known")
         return self._sealing.size(self._content)
@@ -115,41 +119,60 @@ class SealedStream(io.RawIOBase):
             self._at = len(self)
         elif (offset, whence) == (0, io.SEEK_SET) and self._start is not None:
             self._source.seek(self._start)  # type: ignore[attr-defined]
-            self._pending = memoryview(self._sealing.begin())
-            self._ended, self._at, self.taken = False, 0, 0
+            self._begin()
         elif offset != self._at or whence != io.SEEK_SET:
             raise io.UnsupportedOperation("a sealed stream goes back to its beginning only")
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Give the next piece."""
+        """Give the next piece of a body whose size is known."""
         view = memoryview(buffer).cast("B")
+        if self._seal is None:
+            self._seal = self.seal(self._payload())
+        if not self._sealed:
+            count = self.read_payload(view)
+            if count or not view:
+                self._seal.update(view[:count])
+                self._at += count
+                return count
+            self._pending = memoryview(self._seal.digest())
+            self._sealed = True
+        count = self._give(view)
+        self._at += count
+        return count
+
+    def seal(self, size: int) -> Seal:
+        """Return what becomes the seal of a payload of *size* bytes."""
+        return self._sealing.seal(size)
+
+    def read_payload(self, view: memoryview) -> int:
+        """Read the next piece of what the seal is over; return how many bytes came, 0 at the end."""
         while not self._pending and not self._ended:
             if self._sealing.is_plain:
                 count = self._take(view)
-                self._sealing.feed(view[:count])
                 if count:
-                    self._at += count
                     return count
             else:
                 piece = bytearray(CHUNK_BYTES)
                 count = self._take(memoryview(piece))
-                self._pending = memoryview(self._sealing.feed(memoryview(piece)[:count]))
+                self._pending = memoryview(self._sealing.encrypted(memoryview(piece)[:count]))
             if not count:
-                self._end()
-        ready = self._pending[: len(view)]
-        view[: len(ready)] = ready
-        self._pending = self._pending[len(ready) :]
-        self._at += len(ready)
-        return len(ready)
+                self._finish()
+        return self._give(view)
 
-    def _end(self) -> None:
+    def _finish(self) -> None:
         if self._content is not None and self.taken != self._content:
             raise ValueRejected(
                 f"the file ended after {self.taken:,} of {self._content:,} bytes: did it change meanwhile?"
             )
         self._pending = memoryview(self._sealing.finish())
         self._ended = True
+
+    def _give(self, view: memoryview) -> int:
+        ready = self._pending[: len(view)]
+        view[: len(ready)] = ready
+        self._pending = self._pending[len(ready) :]
+        return len(ready)
 
     def _take(self, view: memoryview) -> int:
         if self._content is not None:
@@ -179,10 +202,10 @@ class Unsealing:
     """Makes content of the body of one entry, piece by piece. Nothing of it may be believed before ``finish``."""
 
     def __init__(self, signer: Signer, nonce: str, before: bytes, cipher: ChunkCipher | None, size: int) -> None:
-        self._digest = signer.sealing(nonce)
         self._before = before
         self._cipher = cipher
-        self._left = payload = size - SEAL_BYTES
+        self._left = self._payload = payload = size - SEAL_BYTES
+        self._digest = signer.sealing(nonce, payload)
         chunks = 0 if cipher is None else -(-(payload - len(before)) // (CHUNK_BYTES + TAG_BYTES))
         #: Bytes of content.
         self.content = max(0, payload - len(before) - TAG_BYTES * chunks)
@@ -193,12 +216,34 @@ class Unsealing:
         self.offset = len(before)
         self.is_plain = cipher is None
 
-    def feed(self, body: Bytes, take: Callable[[Bytes], object]) -> None:
-        """Give the content of the next piece of the body to *take*. Raises ``EntryRefused``."""
-        view = memoryview(body)
+    def leaf(self, start: int, pieces: Iterable[Bytes]) -> bytes | None:
+        """Return the hash that ``feed`` takes for the leaf that begins at *start* of the body; any thread may ask."""
+        left = self._payload - start
+        if not self._digest.in_leaves:
+            return None
+        if left <= 0:
+            return b""  # nothing but the seal, or a part of it
+        digest = sha256()
+        for piece in pieces:
+            digest.update(memoryview(piece)[: max(0, left)])
+            left -= len(piece)
+        return digest.digest()
+
+    def feed(self, pieces: Iterable[Bytes], take: Callable[[Bytes], object], leaf: bytes | None = None) -> None:
+        """Give the content of the next pieces of the body to *take*; *leaf*: their hash, where it is known.
+
+        Raises ``EntryRefused``.
+        """
+        if leaf is not None:
+            self._digest.add(leaf)
+        for piece in pieces:
+            self._feed(memoryview(piece), take, hashed=leaf is not None)
+
+    def _feed(self, view: memoryview, take: Callable[[Bytes], object], *, hashed: bool) -> None:
         payload, seal = view[: self._left], view[self._left :]
         self._left -= len(payload)
-        self._digest.update(payload)
+        if not hashed:
+            self._digest.update(payload)
         self._seal += bytes(seal)
         if self._before:
             payload = self._without_key(payload)

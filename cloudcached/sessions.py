@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .errors import ConfigError
 from .forks import PerProcess
 from .stores.deadlines import Bounded
+from .stores.known_hashes import sign_known_hashes
 
 if TYPE_CHECKING:
     import boto3
@@ -50,6 +51,7 @@ class Connection:
         events = client.meta.events
         events.register("before-parameter-build.s3.DeleteObject", _take_condition)
         events.register("before-call.s3.DeleteObject", _send_condition)
+        sign_known_hashes(client)
 
     def credential_provider(self) -> CredentialProvider | None:
         """Return what tells obstore the credentials that boto3's chain found, if it found any."""

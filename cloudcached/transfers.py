@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace as changed
 from functools import partial
-from itertools import chain
+from hashlib import sha256
+from itertools import chain, islice
 from typing import Any, Final
 
 from ._types import Bytes, FileSource, FileTarget, Progress
@@ -26,10 +27,11 @@ from .errors import (
 )
 from .expiry import is_expired
 from .local_files import COPY_BYTES, Beside, Content, Meter, Nowhere, Sink, Spool, content_of, opened, write_all
-from .multipart import PART_BYTES, ahead, part_bytes, upload
+from .multipart import PART_BYTES, Part, ahead, part_bytes, upload
 from .pool import fan_out
 from .sealed import SealedStream
 from .seen import NOTHING, Seen
+from .signing import LEAF_BYTES, Seal
 from .stores.base import Head
 from .stores.limits import PARTS_LIMIT, PUT_LIMIT_BYTES
 
@@ -72,20 +74,21 @@ class Files:
         size = _BLIND_PART_BYTES if content.size is None else part_bytes(len(stream))
         meter.at(0)
         parts = _Parts(stream, size)
-        first = next(parts)
-        second = next(parts, None)
-        if second is None:
-            engine.write_packed(place, changed(packed, body=bytes(first)), engine.budget())
+        begun: list[Part] = []
+        if content.size is None or len(stream) <= size:
+            begun.extend(islice(parts, 2))
+        if len(begun) == 1:
+            engine.write_packed(place, changed(packed, body=bytes(begun[0].body)), engine.budget())
         else:
             done = 0
 
-            def sent(part: Bytes) -> None:
+            def sent(part: Part) -> None:
                 nonlocal done
-                done += len(part)
+                done += len(part.body)
                 meter.at(min(done, stream.taken))  # what is around the content is no progress
                 parts.give_back(part)
 
-            upload(engine, place, packed, chain((first, second), parts), parallel=ahead(size), sent=sent)
+            upload(engine, place, packed, chain(begun, parts), parallel=ahead(size), sent=sent)
         meter.end(stream.taken)
 
     def _add(self, place: Place, content: Content, meta: Meta, meter: Meter) -> bool:
@@ -161,19 +164,28 @@ class Files:
         try:
             unsealing = engine.codec.unsealing(place, meta, head.size)
             if unsealing is None:
-                content = self._whole(place, meta, head, chain((first,), self._ranges(place, head)))
+                ranges = self._ranges(place, head, first, lambda *_: None)
+                content = self._whole(place, meta, head, (piece for pieces, _ in ranges for piece in pieces))
                 sink.take(content)
                 meter.end(len(content))
                 return Seen(head.etag, meta, value=True)
             meter.total = size = unsealing.content
-            unsealing.feed(first, sink.take)
-            meter.at(done := len(first))
-            # The seal takes this thread's time, so threads of the pool write where they can.
-            put = sink.put if unsealing.is_plain and sink.put(0, b"") else None
-            take = sink.take if put is None else Nowhere().take
-            for piece in self._ranges(place, head, put, unsealing.offset):
-                unsealing.feed(piece, take)
-                done += len(piece)
+            out_of_order = unsealing.is_plain and sink.put(0, b"")
+            take = Nowhere().take if out_of_order else sink.take
+
+            def look(start: int, pieces: Sequence[Bytes]) -> bytes | None:
+                """Do in the thread that fetched them what need not wait for those before."""
+                if out_of_order:
+                    at = start - unsealing.offset
+                    for piece in pieces:
+                        sink.put(max(0, at), memoryview(piece)[max(0, -at) :])
+                        at += len(piece)
+                return unsealing.leaf(start, pieces)
+
+            done = 0
+            for pieces, leaf in self._ranges(place, head, first, look):
+                unsealing.feed(pieces, take, leaf)
+                done += sum(map(len, pieces))
                 meter.at(done)
             unsealing.finish(take)
             sink.end(size)
@@ -197,38 +209,33 @@ class Files:
                 return found.head, meta, None
             if wanted and meta.type != wanted:
                 raise ValueRejected(f"{place.key!r} holds a {meta.type}, not {wanted}: get() returns it")
-            first = found.read()
-            engine.counters.counts["bytes.read"] += len(first)
-            return found.head, meta, first
+            return found.head, meta, found.read()
 
     def _ranges(
-        self, place: Place, head: Head, put: Callable[[int, Bytes], object] | None = None, offset: int = 0
-    ) -> Iterator[Bytes]:
-        """Yield what follows the first range, in order, of exactly this version.
+        self, place: Place, head: Head, first: Bytes, look: Callable[[int, Sequence[Bytes]], Any]
+    ) -> Iterator[tuple[Sequence[Bytes], Any]]:
+        """Yield the ranges of exactly this version in order, each with what *look* said of it.
 
-        put: is given each piece before, in other threads, with its place behind *offset*.
+        look: is given where in the body it begins, and its pieces, in the thread that fetched them.
         """
         engine, object_key = self._engine, place.object_key
 
-        def fetch(start: int) -> Sequence[Bytes]:
-            get = partial(engine.store.get_range, object_key, start, PART_BYTES, etag=head.etag)
-            pieces = engine.call(engine.budget(), get)
-            if put is not None:
-                at = start - offset
-                for piece in pieces:
-                    put(at, piece)
-                    at += len(piece)
-            return pieces
+        def fetch(start: int) -> tuple[Sequence[Bytes], Any]:
+            pieces: Sequence[Bytes] = [first]
+            if start:
+                get = partial(engine.store.get_range, object_key, start, PART_BYTES, etag=head.etag)
+                pieces = engine.call(engine.budget(), get)
+            return pieces, look(start, pieces)
 
-        starts = range(PART_BYTES, head.size, PART_BYTES)
+        starts = range(0, head.size, PART_BYTES)
         answers = fan_out(fetch, starts, ahead=ahead(PART_BYTES), settle=True)
         with closing(answers):  # type: ignore[type-var] # a generator
-            for start, part in answers:
-                size = sum(map(len, part))
+            for start, answer in answers:
+                size = sum(map(len, answer[0]))
                 engine.counters.counts["bytes.read"] += size
                 if size != min(PART_BYTES, head.size - start):
                     raise StoreUnreachable("a range is not whole", operation="get", object_key=object_key)
-                yield from part
+                yield answer
 
     def _whole(self, place: Place, meta: Meta, head: Head, pieces: Iterator[Bytes]) -> Bytes:
         """Return the content of an entry that was compressed, or encrypted as one message, as ``put`` does."""
@@ -246,25 +253,48 @@ class _Parts:
         self._size = size
         self._left = PARTS_LIMIT
         self._free: list[memoryview] = []
+        self._seal: Seal | None = None
+        #: What of the seal did not come yet, when the payload has ended.
+        self._end: bytes | None = None
 
-    def __iter__(self) -> Iterator[Bytes]:
+    def __iter__(self) -> Iterator[Part]:
         return self
 
-    def __next__(self) -> Bytes:
-        view = self._free.pop() if self._free else memoryview(bytearray(self._size))
-        got = 0
-        while got < self._size and (count := self._stream.readinto(view[got:])):
-            got += count
-        if not got:
+    def __next__(self) -> Part:
+        if self._end == b"":
             raise StopIteration
         self._left -= 1
         if self._left < 0:
             raise ValueTooLarge(
                 f"over {PARTS_LIMIT:,} parts of {self._size:,} bytes: put it from a file, whose size is known"
             )
-        return view[:got]
+        view = self._free.pop() if self._free else memoryview(bytearray(self._size))
+        got = 0
+        while got < self._size and (count := self._stream.read_payload(view[got:])):
+            got += count
+        if self._seal is None:
+            self._seal = self._stream.seal(got)  # what does not fill the first part is all there is
+        digest = self._hash(self._seal, view[:got])
+        if got < self._size:  # the payload has ended
+            end = self._seal.digest() if self._end is None else self._end
+            here, self._end = end[: self._size - got], end[self._size - got :]
+            view[got : got + len(here)] = here
+            got += len(here)
+            if digest is not None:
+                digest.update(here)
+        return Part(view[:got], digest and digest.hexdigest())
 
-    def give_back(self, part: Bytes) -> None:
+    def _hash(self, seal: Seal, payload: memoryview) -> Any:
+        """Give a part's payload to the seal; return its hash where that is the one of the leaf."""
+        if not seal.in_leaves or self._size != LEAF_BYTES:
+            seal.update(payload)
+            return None
+        digest = sha256(payload)
+        if payload:
+            seal.add(digest.digest())
+        return digest
+
+    def give_back(self, part: Part) -> None:
         """Let a part that was sent be written over."""
-        if isinstance(part, memoryview):
-            self._free.append(memoryview(part.obj))
+        if isinstance(part.body, memoryview):
+            self._free.append(memoryview(part.body.obj))

@@ -189,10 +189,13 @@ class Store(abc.ABC):
         """Begin to write an object in parts, and return the upload's id. Nothing is seen of it. Cost: 1 POST."""
 
     @abc.abstractmethod
-    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
+    def put_part(
+        self, object_key: str, upload: str, number: int, body: Bytes, *, sha256: str | None = None, timeout: float
+    ) -> str:
         """Send part *number*, from 1 to 10,000, and return its ETag; what had this number is replaced.
 
-        All parts but the last have at least 5 MiB. Cost: 1 PUT.
+        All parts but the last have at least 5 MiB. sha256: of *body*, as hex, where it is known: a store that signs it
+        need not hash it again. Cost: 1 PUT.
         """
 
     @abc.abstractmethod

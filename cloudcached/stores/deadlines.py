@@ -53,8 +53,10 @@ class Deadline:
 class Upload(io.RawIOBase):
     """A request body that is sent in pieces against a deadline, and not copied."""
 
-    def __init__(self, body: Bytes, deadline: Deadline) -> None:
+    def __init__(self, body: Bytes, deadline: Deadline, sha256: str | None = None) -> None:
         super().__init__()
+        #: Of the whole body, as hex, where it is known: for the signature.
+        self.sha256 = sha256
         self._view = memoryview(body).cast("B")
         self._deadline = deadline
         self._at = 0
@@ -80,18 +82,26 @@ class Upload(io.RawIOBase):
         self._at = max(0, base + offset)
         return self._at
 
-    def read(self, size: int = -1) -> bytes:
-        """Return the next piece. Raises ``StoreTimeout`` after the deadline."""
-        self._deadline.left()
-        begin = self._at
-        self._at = len(self._view) if size < 0 else min(begin + size, len(self._view))
-        return bytes(self._view[begin : self._at])
+    def read(self, size: int = -1) -> Any:
+        """Return the next piece; raises ``StoreTimeout`` after the deadline.
+
+        It may be larger than asked for: urllib3 asks for 16 KiB, and each piece costs a call of the system.
+        """
+        if size < 0:
+            return bytes(self._next(len(self._view)))
+        return self._next(max(size, _CHUNK_BYTES))
 
     def readinto(self, buffer: Any) -> int:
         """Give the next piece: botocore signs by awscrt where that is installed, which reads so."""
-        piece = self.read(len(buffer))
-        buffer[: len(piece)] = piece
+        piece = self._next(len(buffer))
+        memoryview(buffer).cast("B")[: len(piece)] = piece
         return len(piece)
+
+    def _next(self, size: int) -> memoryview:
+        self._deadline.left()
+        piece = self._view[self._at : self._at + size]
+        self._at += len(piece)
+        return piece
 
 
 class StreamedUpload(io.RawIOBase):

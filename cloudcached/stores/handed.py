@@ -21,9 +21,11 @@ class HandedToBoto3(Store):
         """Begin to write an object in parts. **Cost:** 1 POST."""
         return self._inner.create_upload(object_key, metadata, tags=tags, timeout=timeout)
 
-    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
+    def put_part(
+        self, object_key: str, upload: str, number: int, body: Bytes, *, sha256: str | None = None, timeout: float
+    ) -> str:
         """Send a part. **Cost:** 1 PUT."""
-        return self._inner.put_part(object_key, upload, number, body, timeout=timeout)
+        return self._inner.put_part(object_key, upload, number, body, sha256=sha256, timeout=timeout)
 
     def complete_upload(self, object_key: str, upload: str, etags: Sequence[str], *, timeout: float) -> None:
         """Write the object of its parts. **Atomicity:** the store's. **Cost:** 1 POST."""

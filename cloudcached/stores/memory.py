@@ -151,7 +151,16 @@ class MemoryStore(Store):
             self._objects.uploads[upload] = _Upload(object_key, dict(metadata), dict(tags or {}), {})
         return upload
 
-    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
+    def put_part(
+        self,
+        object_key: str,
+        upload: str,
+        number: int,
+        body: Bytes,
+        *,
+        sha256: str | None = None,  # noqa: ARG002
+        timeout: float,
+    ) -> str:
         """Send a part. **Cost:** no request."""
         found = self._upload(object_key, upload, timeout)
         if not 1 <= number <= PARTS_LIMIT:
