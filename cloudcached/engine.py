@@ -100,7 +100,9 @@ class Engine:
     def _sent(self, request: Callable[..., R], *arguments: Any, **options: Any) -> R:
         """Send one request, and count how long it took and what it sent; what is read is counted where it is read."""
         counts, began = self.counters.counts, self._now()
-        counts["bytes.written"] += sum(len(argument) for argument in arguments if isinstance(argument, _BODIES))
+        for argument in arguments:
+            if isinstance(argument, _BODIES):
+                counts["bytes.written"] += len(argument)
         try:
             return request(*arguments, **options)
         finally:
@@ -342,7 +344,7 @@ class Engine:
                 return True, Seen(etag, meta._replace(recent=base.chain, nonce=packed.nonce))
             # Looking comes before waiting: the longer the wait, the more writes the chain would have to remember.
             try:
-                now = self.look(place, budget) if isinstance(packed.body, bytes) else self._glanced(place, budget)
+                now = self.look(place, budget) if isinstance(packed.body, bytes) else self.glanced(place, budget)
             except StoreError as error:
                 if not error.retryable:
                     raise
@@ -351,7 +353,8 @@ class Engine:
                 return self._was_written(place, packed, base, now), now
             budget.spend(failure)
 
-    def _glanced(self, place: Place, budget: Budget) -> Seen:
+    def glanced(self, place: Place, budget: Budget) -> Seen:
+        """Return what ``glance`` does, as what a write may be based on. Cost: 1 HEAD."""
         head, meta = self.glance(place, budget)
         return NOTHING if head is None else Seen(head.etag, meta)
 

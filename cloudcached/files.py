@@ -45,7 +45,8 @@ class FileVerbs:
 
         **Atomicity:** as ``put``; nobody sees a part of a file. What fails or is aborted leaves no parts behind, as
         far as the store can be reached. **Cost:** up to 8 MiB 1 PUT; with ``replace=True`` above that 1 request per
-        8 MiB and 2 more; with ``replace=False`` as ``put``, where the file that is there has to be read.
+        8 MiB and 2 more; with ``replace=False`` above that 1 HEAD and, unless there is a live entry, 1 PUT; the file
+        that is there has to be read.
         """
         engine = self._engine
         place, now = engine.place(key), engine.clock.time()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from .errors import ConfigError
 from .forks import PerProcess
 from .stores.deadlines import Bounded
-from .stores.known_hashes import sign_known_hashes
 
 if TYPE_CHECKING:
     import boto3
@@ -26,6 +25,9 @@ CONNECTIONS: Final = 64
 _CLIENT_SETTINGS: Final = ("endpoint_url", "addressing_style")
 #: An argument of ``delete_object`` that boto3 does not know, epoch seconds: Ceph's condition for removing.
 UNMODIFIED_SINCE: Final = "UnmodifiedSince"
+#: botocore's names of S3's ordinary signature, and ours for the one that takes the hash of a part as it is given.
+_ORDINARY: Final = ("v4", "s3v4")
+_KNOWN_HASH: Final = "cloudcached-s3v4"
 
 #: Held while boto3 or obstore is imported. A fork waits for that: Python gives a child the lock of a module that
 #: another thread was importing, and nobody to release it, and the child's own import would never end.
@@ -48,10 +50,10 @@ class Connection:
         # No public way leads to the session: botocore has an argument for its class, but none that reaches a client.
         endpoint: Any = client._endpoint  # type: ignore[attr-defined]  # noqa: SLF001
         self.http = endpoint.http_session = Bounded(endpoint.http_session)
-        events = client.meta.events
+        events: Any = client.meta.events
         events.register("before-parameter-build.s3.DeleteObject", _take_condition)
         events.register("before-call.s3.DeleteObject", _send_condition)
-        sign_known_hashes(client)
+        events.register("choose-signer.s3.UploadPart", _choose_signer)
 
     def credential_provider(self) -> CredentialProvider | None:
         """Return what tells obstore the credentials that boto3's chain found, if it found any."""
@@ -62,6 +64,22 @@ class Connection:
         """Return the file of certificates that boto3 trusts, where one is set."""
         found = self.session._session.get_config_variable("ca_bundle")  # noqa: SLF001 - as boto3 does
         return str(found) if found else os.environ.get("REQUESTS_CA_BUNDLE")
+
+
+def _choose_signer(signature_version: Any, **_: Any) -> str | None:
+    """Sign a part by the SHA-256 that its body carries: botocore would read and hash all of it once more."""
+    if signature_version not in _ORDINARY:
+        return None
+    from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth  # noqa: PLC0415 - came with the client
+
+    if _KNOWN_HASH not in AUTH_TYPE_MAPS:
+
+        class KnownHash(S3SigV4Auth):
+            def payload(self, request: Any) -> Any:
+                return getattr(request.data, "sha256", None) or super().payload(request)
+
+        AUTH_TYPE_MAPS[_KNOWN_HASH] = KnownHash
+    return _KNOWN_HASH
 
 
 def _take_condition(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:

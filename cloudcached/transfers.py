@@ -100,6 +100,12 @@ class Files:
             )
         budget = engine.long_budget(size)
         base = NOTHING
+        if size > PART_BYTES:  # to send all of it for nothing costs more than to ask
+            base = engine.glanced(place, engine.budget())
+            if base.meta is not None and not is_expired(base.meta.expires_ms, engine.clock.time()):
+                base = self.read(place, Nowhere())  # a damaged one must not block its key
+                if base.live:
+                    return False
         meter.at(0)
         while True:
             written, _ = engine.write_if(place, meta, content.sealed, base, budget)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 
 from cloudcached import Client
+from cloudcached.multipart import PART_BYTES
 
 
 def names_in(folder: Path) -> list[str]:
@@ -62,3 +65,27 @@ class Sparse(io.BytesIO):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._size if whence == io.SEEK_END else super().seek(offset, whence)
+
+
+class WithFiles:
+    """What tests of files have at hand."""
+
+    @pytest.fixture
+    def cache(self, any_url: str, clock: Any) -> Iterator[Client]:
+        """Give a client on every store in use, which has no parts of uploads left at the end."""
+        client = Client(any_url, clock=clock, signing_key="a")
+        yield client
+        assert uploads(client) == []
+        client.close()
+
+    @pytest.fixture
+    def memory(self, clock: Any) -> Client:
+        """Give a client in memory."""
+        return Client("memory://", clock=clock, signing_key="a")
+
+    @pytest.fixture
+    def large(self, tmp_path: Path) -> Path:
+        """Give a file that goes up in three parts."""
+        path = tmp_path / "large"
+        path.write_bytes(noise(2 * PART_BYTES + 5))
+        return path

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from local_sources import Pipe, Sparse, names_in, noise, uploads
+from local_sources import Pipe, Sparse, WithFiles, names_in, noise, uploads
 from store_doubles import CountingStore, FaultyStore, after, before, fail, lose_answer, wrap
 
 from cloudcached import (
@@ -23,36 +22,11 @@ from cloudcached import (
     ValueRejected,
 )
 from cloudcached.multipart import PART_BYTES, ahead, part_bytes
-from cloudcached.signing import SEAL_BYTES
 
-#: Their bodies have one byte less than a part, exactly one, and so on.
-EDGES = [PART_BYTES - SEAL_BYTES + more for more in (-1, 0, 1, SEAL_BYTES, PART_BYTES, PART_BYTES + 1)]
-LONG = "k" * 2000  # under a hashed name
 ADD, MATCH = "PUT if absent", "PUT if match"
 
 
-@pytest.fixture
-def cache(any_url: str, clock: Any) -> Iterator[Client]:
-    client = Client(any_url, clock=clock, signing_key="a")
-    yield client
-    assert uploads(client) == []
-    client.close()
-
-
-@pytest.fixture
-def memory(clock: Any) -> Client:
-    return Client("memory://", clock=clock, signing_key="a")
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> Path:
-    """Give a file that goes up in three parts."""
-    path = tmp_path / "large"
-    path.write_bytes(noise(2 * PART_BYTES + 5))
-    return path
-
-
-class TestInterruptions:
+class TestInterruptions(WithFiles):
     def test_a_source_that_breaks_leaves_nothing(self, cache: Client) -> None:
         class Breaking(Pipe):
             def readinto(self, buffer: Any) -> int:
@@ -160,7 +134,7 @@ class TestInterruptions:
             client.open("k")
 
 
-class TestCost:
+class TestCost(WithFiles):
     @pytest.mark.parametrize("near", [None, {"max_bytes": 2**26, "max_age": 60}], ids=["", "near"])
     def test_requests(self, clock: Any, large: Path, tmp_path: Path, near: Any) -> None:
         client = Client("memory://", clock=clock, near=near)
@@ -182,10 +156,16 @@ class TestCost:
         client.get_file("k", target)
         assert bill() == ["GET"] * 3
         client.put_file("k", large)
-        assert bill() == ["GET"] * 3 + [ADD]
+        assert bill() == ["GET"] * 3 + ["HEAD"]
         clock.advance(10)
+        client.put_file("k", large, 10)
+        assert bill() == ["HEAD", MATCH]
+        client.delete("k")
+        store.forget()
         client.put_file("k", large)
-        assert bill() == ["GET", ADD, MATCH]
+        assert bill() == ["HEAD", ADD]
+        client.put_file("k", io.BytesIO(b"small"))
+        assert bill() == ["GET"] * 3 + [ADD]
 
     def test_the_body_of_what_expired_is_not_downloaded(self, cache: Client, clock: Any, large: Path) -> None:
         cache.put_file("k", large, 10)

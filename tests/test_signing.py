@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudcached.signing import PLAIN, SEAL_BYTES, UNSIGNED, SigningKeys, derive_key, same
+from cloudcached.signing import LEAF_BYTES, PLAIN, SEAL_BYTES, UNSIGNED, SigningKeys, derive_key, same
 
 NONCE = "n" * 43
 
@@ -38,6 +39,35 @@ def test_a_seal_is_a_keyed_blake2b_over_nonce_and_payload():
     key = hkdf(b"a secret", b"seal", 32)
     assert signer.seal(NONCE, b"value") == hashlib.blake2b(NONCE.encode() + b"value", key=key, digest_size=32).digest()
     assert PLAIN.seal(NONCE, b"value") == hashlib.blake2b(NONCE.encode() + b"value", digest_size=32).digest()
+
+
+@pytest.mark.parametrize("size", [LEAF_BYTES, LEAF_BYTES + 1, 2 * LEAF_BYTES, 2 * LEAF_BYTES + 7])
+def test_a_seal_of_a_large_payload_is_one_over_the_sha_256_of_its_leaves(size):
+    (signer,) = SigningKeys.derive([b"a secret"]).signers
+    key = hkdf(b"a secret", b"seal", 32)
+    payload = random.Random(size).randbytes(size)
+    leaves = [hashlib.sha256(payload[at : at + 8388608]).digest() for at in range(0, size, 8388608)]
+    nonce_and_leaves = NONCE.encode() + b"".join(leaves)
+    seal = hashlib.blake2b(nonce_and_leaves, key=key, digest_size=32, person=b"leaves").digest()
+    assert signer.seal(NONCE, payload) == seal
+    in_pieces, of_leaves, of_both = (signer.sealing(NONCE, size) for _ in range(3))
+    for at in range(0, size, 3_000_001):
+        in_pieces.update(payload[at : at + 3_000_001])
+    for leaf in leaves:
+        of_leaves.add(leaf)
+    of_both.update(payload[:LEAF_BYTES])
+    for leaf in leaves[1:]:
+        of_both.add(leaf)
+    assert in_pieces.digest() == of_leaves.digest() == of_both.digest() == seal
+
+
+def test_a_payload_that_is_the_leaves_of_another_has_another_seal():
+    """Nobody can let a small entry pass for a large one, or a large one for a small one."""
+    payload = bytes(LEAF_BYTES)
+    small = hashlib.sha256(payload).digest()
+    assert PLAIN.seal(NONCE, small) != PLAIN.seal(NONCE, payload)
+    flat = hashlib.blake2b(NONCE.encode() + payload[1:], digest_size=32).digest()
+    assert PLAIN.seal(NONCE, payload[1:]) == flat
 
 
 def test_a_signature_is_a_keyed_blake2b_in_hexadecimal():

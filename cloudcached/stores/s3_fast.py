@@ -134,6 +134,9 @@ class _Lanes:
         """Return the store whose writes take at most about *left* seconds, and the time that *size* bytes may take."""
         # Large ones in powers of two of a second, so that there are few stores.
         seconds = self._step(left) if size <= FREE_BYTES else 2.0 ** math.ceil(math.log2(left + allowance(size)))
+        return self._writers.get(seconds) or self._writer(seconds)
+
+    def _writer(self, seconds: float) -> Native:
         with self._lock:
             if seconds not in self._writers:
                 self._writers[seconds] = self._make(timeout=seconds)
