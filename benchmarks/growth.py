@@ -12,6 +12,7 @@ import argparse
 import os
 import random
 import statistics
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -98,8 +99,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     s3 = s3_client()
     caches, fill = {}, {}
     for size in steps(entries):
+        print(f"  {size:,} entries", file=sys.stderr, flush=True)
         make_bucket(s3, _bucket(size))
         caches[size], fill[str(size)] = filled(size)
+    print("  measuring", file=sys.stderr, flush=True)
     return {
         **where(("obstore", "boto3")),
         "entries": entries,
