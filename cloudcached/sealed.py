@@ -127,11 +127,12 @@ class SealedStream(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Give the next piece of a body whose size is known."""
         view = memoryview(buffer).cast("B")
+        if not view:
+            return 0
         if self._seal is None:
             self._seal = self.seal(self._payload())
         if not self._sealed:
-            count = self.read_payload(view)
-            if count or not view:
+            if count := self.read_payload(view):
                 self._seal.update(view[:count])
                 self._at += count
                 return count

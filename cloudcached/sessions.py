@@ -76,7 +76,10 @@ def _choose_signer(signature_version: Any, **_: Any) -> str | None:
 
         class KnownHash(S3SigV4Auth):
             def payload(self, request: Any) -> Any:
-                return getattr(request.data, "sha256", None) or super().payload(request)
+                known = getattr(request.data, "sha256", None)
+                if known and self._should_sha256_sign_payload(request):  # type: ignore[attr-defined]
+                    return known
+                return super().payload(request)
 
         AUTH_TYPE_MAPS[_KNOWN_HASH] = KnownHash
     return _KNOWN_HASH

@@ -7,7 +7,8 @@ algorithm is fixed here and never read from an entry. Without a signing key both
 and prove nothing about the writer.
 
 Large payloads are sealed through the SHA-256 of each of their leaves: half of BLAKE2b's time where processors know
-SHA, in as many threads as there are parts under way, and S3's own signature of a part needs it anyway.
+SHA; each range of a download can be hashed by the thread that fetched it; and S3's own signature of a part that goes up
+needs that hash anyway.
 """
 
 from __future__ import annotations

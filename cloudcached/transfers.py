@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace as changed
 from functools import partial
@@ -98,14 +98,14 @@ class Files:
                 f"{size:,} bytes are too many for the one conditional PUT that replace=False needs (S3's limit is"
                 " 5 GiB); with replace=True files go up in parts"
             )
-        budget = engine.long_budget(size)
         base = NOTHING
         if size > PART_BYTES:  # to send all of it for nothing costs more than to ask
             base = engine.glanced(place, engine.budget())
             if base.meta is not None and not is_expired(base.meta.expires_ms, engine.clock.time()):
-                base = self.read(place, Nowhere())  # a damaged one must not block its key
+                base = self.read(place, Nowhere())
                 if base.live:
                     return False
+        budget = engine.long_budget(size)
         meter.at(0)
         while True:
             written, _ = engine.write_if(place, meta, content.sealed, base, budget)
@@ -115,6 +115,8 @@ class Files:
             base = self.read(place, Nowhere())
             if base.live:
                 return False
+            if base.meta is None and base.etag is not None:
+                budget = engine.long_budget(size)  # a damaged one must not block its key, however long it took to read
             budget.spend(engine.lost(place), lost=True)
 
     # Reading
@@ -170,8 +172,8 @@ class Files:
         try:
             unsealing = engine.codec.unsealing(place, meta, head.size)
             if unsealing is None:
-                ranges = self._ranges(place, head, first, lambda *_: None)
-                content = self._whole(place, meta, head, (piece for pieces, _ in ranges for piece in pieces))
+                with closing(self._ranges(place, head, first, lambda *_: None)) as ranges:
+                    content = self._whole(place, meta, head, (piece for pieces, _ in ranges for piece in pieces))
                 sink.take(content)
                 meter.end(len(content))
                 return Seen(head.etag, meta, value=True)
@@ -189,10 +191,11 @@ class Files:
                 return unsealing.leaf(start, pieces)
 
             done = 0
-            for pieces, leaf in self._ranges(place, head, first, look):
-                unsealing.feed(pieces, take, leaf)
-                done += sum(map(len, pieces))
-                meter.at(done)
+            with closing(self._ranges(place, head, first, look)) as ranges:
+                for pieces, leaf in ranges:
+                    unsealing.feed(pieces, take, leaf)
+                    done += sum(map(len, pieces))
+                    meter.at(done)
             unsealing.finish(take)
             sink.end(size)
             meter.end(size)
@@ -219,7 +222,7 @@ class Files:
 
     def _ranges(
         self, place: Place, head: Head, first: Bytes, look: Callable[[int, Sequence[Bytes]], Any]
-    ) -> Iterator[tuple[Sequence[Bytes], Any]]:
+    ) -> Generator[tuple[Sequence[Bytes], Any], None, None]:
         """Yield the ranges of exactly this version in order, each with what *look* said of it.
 
         look: is given where in the body it begins, and its pieces, in the thread that fetched them.
@@ -234,7 +237,9 @@ class Files:
             return pieces, look(start, pieces)
 
         starts = range(0, head.size, PART_BYTES)
-        answers = fan_out(fetch, starts, ahead=ahead(PART_BYTES), settle=True)
+        answers: Iterator[Any] = ((start, fetch(start)) for start in starts)
+        if len(starts) > 1:
+            answers = fan_out(fetch, starts, ahead=ahead(PART_BYTES), settle=True)
         with closing(answers):  # type: ignore[type-var] # a generator
             for start, answer in answers:
                 size = sum(map(len, answer[0]))
@@ -302,5 +307,5 @@ class _Parts:
 
     def give_back(self, part: Part) -> None:
         """Let a part that was sent be written over."""
-        if isinstance(part.body, memoryview):
-            self._free.append(memoryview(part.body.obj))
+        assert isinstance(part.body, memoryview)  # noqa: S101 - for the type checker
+        self._free.append(memoryview(part.body.obj))

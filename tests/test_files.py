@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from local_sources import OnlyRead, Pipe, Sparse, WithFiles, names_in, noise
-from store_doubles import CountingStore, FaultyStore, fail, lose_answer, wrap
+from store_doubles import CountingStore, FaultyStore, before, fail, lose_answer, wrap
 
 from cloudcached import (
     Client,
@@ -67,12 +67,18 @@ class TestRoundTrips(WithFiles):
         assert cache.put_file("k", kind(noise(size)), replace=replace)
         assert cache.get("k") == noise(size)
 
-    @pytest.mark.parametrize("key", ["k", LONG])
+    @pytest.mark.parametrize("what", ["", "hashed", "encrypted"])
     @pytest.mark.parametrize("kind", [io.BytesIO, Pipe])
-    def test_where_leaves_parts_and_seals_end(self, memory: Client, kind: Any, key: str) -> None:
+    def test_where_leaves_parts_and_seals_end(self, clock: Any, kind: Any, what: str) -> None:
         """The seal may be in the last part, in one of its own or in both; sources of unknown size have larger parts."""
-        around = len(key.encode()) + 2 if key == LONG else 0
-        for size in (edge + more - around for edge in EDGES for more in (0, PART_BYTES)):
+        memory = Client("memory://", clock=clock, encryption_key="e" if what == "encrypted" else None)
+        key = LONG if what == "hashed" else "k"
+        for payload in (edge + more for edge in EDGES for more in (0, PART_BYTES)):
+            size = payload
+            if what == "hashed":
+                size -= len(LONG) + 2
+            elif what == "encrypted":
+                size -= 16 * -(-payload // ((1 << 20) + 16))
             assert memory.put_file(key, kind(noise(size)), replace=True)
             assert memory.get(key) == noise(size)
             target = io.BytesIO()
@@ -150,6 +156,18 @@ class TestConditions(WithFiles):
         cache.put("k", 1)
         assert cache.put_file("k", large, -1, replace=True) is True
         assert cache.has("k") is False
+
+    @pytest.mark.parametrize("size", [5, 2 * PART_BYTES])
+    def test_a_damaged_one_does_not_block_its_key(self, memory: Client, large: Path, size: int) -> None:
+        """However long it takes to read."""
+        memory.put_file("k", large)
+        store, name = memory._engine.store, memory._engine.place("k").object_key
+        found = store.get(name, timeout=1)
+        store.put(name, bytes(found.read())[:-1] + b"x", found.head.metadata, timeout=1)
+        slow = wrap(memory, FaultyStore)
+        slow.script("get_range", *[before(lambda: memory._engine.clock.sleep(4))] * 2)
+        assert memory.put_file("k", io.BytesIO(noise(size))) is True
+        assert memory.get("k") == noise(size)
 
     def test_too_large_for_memory_is_live_all_the_same(self, any_url: str, clock: Any, large: Path) -> None:
         cache = Client(any_url, clock=clock, max_value_bytes=1000)

@@ -22,6 +22,8 @@ FREE_BYTES: Final = 1 << 20
 #: ... at this rate, in bytes per second, as long as they flow.
 FLOW_BYTES_PER_S: Final = 1 << 20
 _CHUNK_BYTES: Final = 1 << 18
+#: Larger bodies are sent in pieces of this size, or one that a slow line takes long for would meet the connect timeout.
+PIECE_BYTES: Final = 1 << 16
 
 
 def allowance(size: int) -> float:
@@ -89,10 +91,10 @@ class Upload(io.RawIOBase):
         """
         if size < 0:
             return bytes(self._next(len(self._view)))
-        return self._next(max(size, _CHUNK_BYTES))
+        return self._next(max(size, PIECE_BYTES))
 
     def readinto(self, buffer: Any) -> int:
-        """Give the next piece: botocore signs by awscrt where that is installed, which reads so."""
+        """Give the next piece: where awscrt is installed, botocore signs by it, which reads so."""
         piece = self._next(len(buffer))
         memoryview(buffer).cast("B")[: len(piece)] = piece
         return len(piece)

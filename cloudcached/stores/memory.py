@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from .._types import Bytes, Clock
-from ..errors import NotFound, NotModified, PreconditionFailed, StoreError, StoreRefused, StoreTimeout
+from ..errors import NotFound, NotModified, PreconditionFailed, StoreError, StoreRefused, StoreTimeout, StoreUnreachable
 from ..forks import PerProcess
 from .base import (
     ABSENT,
@@ -158,7 +158,7 @@ class MemoryStore(Store):
         number: int,
         body: Bytes,
         *,
-        sha256: str | None = None,  # noqa: ARG002
+        sha256: str | None = None,
         timeout: float,
     ) -> str:
         """Send a part. **Cost:** no request."""
@@ -167,6 +167,8 @@ class MemoryStore(Store):
             raise made(
                 StoreRefused, "put", object_key, f"parts have numbers from 1 to {PARTS_LIMIT:,}", "InvalidArgument"
             )
+        if sha256 is not None and sha256 != hashlib.sha256(body).hexdigest():
+            raise made(StoreUnreachable, "put", object_key, "the body is not what was signed")
         found.parts[number] = content = bytes(body)
         return _md5(content)
 

@@ -34,15 +34,13 @@ from .base import (
     When,
     WhenRemoved,
 )
-from .deadlines import Deadline, StreamedUpload, Upload, allowance
+from .deadlines import PIECE_BYTES, Deadline, StreamedUpload, Upload, allowance
 from .failures import NO_ETAG, from_answer, is_bare_404, made
 from .limits import BATCH, EMPTY_CODES, check_batch, check_metadata, check_object_key, check_range
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-#: Bytes. Larger bodies are sent in pieces, or one that a slow line takes long for would meet the connect timeout.
-_PIECEWISE = 1 << 16
 #: What a server may take for each part beside the timeout, to make an object of them.
 _SECONDS_PER_PART = 0.02
 #: What belongs to a lifecycle configuration beside its rules, and is reset where it is not sent.
@@ -325,7 +323,7 @@ class S3Store(Store):
 def _sent(body: Body, deadline: Deadline, sha256: str | None = None) -> Any:
     if not isinstance(body, (bytes, bytearray, memoryview)):
         return StreamedUpload(body, deadline)
-    return bytes(body) if len(body) <= _PIECEWISE else Upload(body, deadline, sha256)
+    return bytes(body) if len(body) <= PIECE_BYTES else Upload(body, deadline, sha256)
 
 
 def _etag(operation: str, object_key: str, answer: Mapping[str, Any]) -> str:
