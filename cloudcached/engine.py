@@ -50,6 +50,8 @@ _MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _QUEUES = 64
 #: Keys whose places are remembered: working one out costs a twentieth of a ``get``, and few keys are most of the traffic.
 _PLACES = 1024
+#: Larger bodies are hashed while they come: that takes longer than what it costs to look at pieces.
+_PIECEWISE_BYTES = 1 << 20
 #: What the bytes of a request are among its arguments.
 _BODIES = (bytes, bytearray, memoryview, SealedStream)
 
@@ -201,7 +203,10 @@ class Engine:
                 self.refuse(place.object_key, too_large(head.size))
                 return meta, b"", MISSING  # no damage: ``add`` leaves it alone
             self.counters.counts["bytes.read"] += head.size
-            data = self.codec.open(place, meta, found.read())
+            if head.size < _PIECEWISE_BYTES:
+                data = self.codec.open(place, meta, found.read())
+            else:
+                data = self.codec.open_pieces(place, meta, head.size, found.pieces())
             return meta, data, self.codec.decode(meta, data)
         except EntryRefused as refusal:
             found.close()

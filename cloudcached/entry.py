@@ -26,9 +26,10 @@ limit (after decryption, where there is any), decoding. Whatever fails is ``Entr
 from __future__ import annotations
 
 import base64
+import io
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
@@ -294,6 +295,16 @@ class Codec:
         if self._encryption is None:
             raise EntryRefused("encryption", "the value is encrypted, and no encryption_key is set")
         return self._encryption.decrypt(meta.cipher, meta.nonce, place.object_key, payload)
+
+    def open_pieces(self, place: Place, meta: Meta, size: int, pieces: Iterable[Bytes]) -> Bytes:
+        """Do what ``open`` does with a body of *size* bytes as it comes: fresh memory for it is only taken once."""
+        unsealing = self.unsealing(place, meta, size)
+        if unsealing is None:
+            return self.open(place, meta, b"".join(pieces))
+        content = io.BytesIO()
+        unsealing.feed(pieces, content.write)
+        unsealing.finish(content.write)
+        return content.getvalue()
 
     def decode(self, meta: Meta, data: Bytes) -> Any:
         """Return the value of opened *data*.

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from os import getpid
 from time import monotonic
@@ -19,27 +19,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._types import Bytes
 from ..config import Config
-from ..errors import ConfigError, StoreRefused, StoreTimeout, StoreUnreachable
+from ..errors import ConfigError
 from ..sessions import IMPORTING, connect_timeout
 from .base import ABSENT, ALWAYS, Body, Found, Head, Matches, When
 from .deadlines import FREE_BYTES, allowance
-from .failures import NO_ETAG, made
 from .handed import HandedToBoto3
 from .limits import OBJECT_KEY_LIMIT_BYTES, check_metadata, check_range
 from .obstore_errors import Bare404, failure, is_for_boto3, is_out_of_range, is_unreadable, was_not_sent
+from .obstore_found import FoundByObstore, etag_of, head_of, pieces_of
 from .s3 import S3Store
 from .translation import Target, Untranslatable, translate
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, GetResult, PutMode
+    from obstore import GetOptions, PutMode
     from obstore.store import S3Store as Native
 
 log = logging.getLogger("cloudcached")
 
-#: What obstore tells beside metadata.
-_HEADERS: Final = frozenset(
-    ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Storage-Class")
-)
 #: Modules that hinder once they are loaded and have done what they are for.
 _SUSPECTS: Final = frozenset(("gevent.monkey", "eventlet.patcher", "moto.core.models"))
 
@@ -115,7 +111,7 @@ class _Lanes:
         self._bucket = config.bucket
         self._target = target
         self._timeout = config.timeout
-        #: Seconds: more than reading any value takes; the deadlines of reading are kept in ``_FoundByObstore``.
+        #: Seconds: more than reading any value takes; the deadlines of reading are kept in ``FoundByObstore``.
         self._longest = config.timeout + allowance(max(config.max_value_bytes, _RANGE_BYTES) + FREE_BYTES)
         self._lock = threading.Lock()
         self._readers: dict[float, Native] = {}
@@ -165,56 +161,6 @@ class _Lanes:
         return self._native(self._bucket, **arguments)
 
 
-class _HeadByObstore:
-    """What every ``get`` needs is at hand; the rest takes microseconds that most of them can do without."""
-
-    __slots__ = ("metadata", "object_key", "result", "size")
-    metadata: dict[str, str]
-    object_key: str
-    result: GetResult
-    size: int
-    date: float | None = None
-
-    @property
-    def etag(self) -> str:
-        return _etag(self.result.meta["e_tag"], "get", self.object_key)
-
-    @property
-    def modified(self) -> float:
-        return self.result.meta["last_modified"].timestamp()
-
-
-class _FoundByObstore(Found):
-    __slots__ = ("end", "length")
-    head: _HeadByObstore
-    end: float
-    #: Bytes of the body that were asked for.
-    length: int
-
-    def read(self) -> Bytes:
-        head = self.head
-        try:
-            return _read(head.result, self.length, head.object_key, self.end)
-        except BaseException as exc:
-            error = failure(exc, "get", head.object_key)
-            if error is exc:
-                raise
-            raise error from exc
-
-
-def _head(result: GetResult, object_key: str, size: int) -> _HeadByObstore:
-    # No __init__, here and for what is found: a call is a microsecond.
-    head = _HeadByObstore()
-    head.result = result
-    head.object_key = object_key
-    head.size = size
-    head.metadata = metadata = result.attributes
-    metadata.pop("Content-Type", None)
-    if not metadata.keys().isdisjoint(_HEADERS):
-        head.metadata = {name: value for name, value in metadata.items() if name not in _HEADERS}
-    return head
-
-
 class FastS3Store(HandedToBoto3):
     """A bucket, by obstore where that is possible and by *inner* where it is not."""
 
@@ -230,13 +176,13 @@ class FastS3Store(HandedToBoto3):
         """Ask for an object, unless its ETag is *unless*. Raises ``NotFound``, ``NotModified``. **Cost:** 1 GET."""
         lanes = self._lane(object_key, timeout)
         if lanes is not None:
-            found = _FoundByObstore()
+            found = FoundByObstore()
             found.end = monotonic() + timeout
             try:
                 options: GetOptions | None = None if unless is None else {"if_none_match": f'"{unless}"'}
                 result = lanes.get(lanes.for_reading(timeout), object_key, options=options)
                 found.length = size = result.range[1]
-                found.head = _head(result, object_key, size)
+                found.head = head_of(result, object_key, size)
             except BaseException as exc:  # noqa: BLE001 - obstore's panics are no Exception
                 self._failed(exc, "get", object_key, timeout)
             else:
@@ -248,12 +194,12 @@ class FastS3Store(HandedToBoto3):
         check_range(object_key, 0, length)
         lanes = self._lane(object_key, timeout)
         if lanes is not None:
-            found = _FoundByObstore()
+            found = FoundByObstore()
             found.end = monotonic() + timeout
             try:
                 result = lanes.get(lanes.for_reading(timeout), object_key, options={"range": (0, length)})
                 found.length = result.range[1]
-                found.head = _head(result, object_key, result.meta["size"])
+                found.head = head_of(result, object_key, result.meta["size"])
             except BaseException as exc:  # noqa: BLE001
                 if is_out_of_range(str(exc)):
                     return self.get(object_key, timeout=timeout)
@@ -273,7 +219,7 @@ class FastS3Store(HandedToBoto3):
                 result = lanes.get(lanes.for_reading(timeout), object_key, options=options)
                 begin, stop = result.range
                 size = stop - begin
-                return _pieces(iter(result.stream(1)), [], size, object_key, end + allowance(size))
+                return list(pieces_of(result, size, object_key, end + allowance(size)))
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "get", object_key, timeout)
         return self._inner.get_range(object_key, start, length, etag=etag, timeout=timeout)
@@ -284,7 +230,7 @@ class FastS3Store(HandedToBoto3):
         if lanes is not None:
             try:
                 result = lanes.get(lanes.for_reading(timeout), object_key, options={"head": True})
-                return _head(result, object_key, result.meta["size"])
+                return head_of(result, object_key, result.meta["size"])
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "head", object_key, timeout)
         return self._inner.head(object_key, timeout=timeout)
@@ -313,7 +259,7 @@ class FastS3Store(HandedToBoto3):
             try:
                 options: dict[str, Any] = {"attributes": dict(metadata), "tags": tags and dict(tags), "mode": mode}
                 result = lanes.put(store, object_key, body, use_multipart=False, **options)
-                return _etag(result["e_tag"], "put", object_key)
+                return etag_of(result["e_tag"], "put", object_key)
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "put", object_key, timeout)
         return self._inner.put(object_key, body, metadata, when=when, tags=tags, timeout=timeout)
@@ -386,34 +332,3 @@ class FastS3Store(HandedToBoto3):
             if isinstance(error, Bare404):
                 error = self._inner.missing(operation, object_key, timeout)
             raise error from exc
-
-
-def _etag(etag: str | None, operation: str, object_key: str) -> str:
-    if not etag:
-        raise made(StoreRefused, operation, object_key, NO_ETAG)
-    return etag.strip('"')
-
-
-def _read(result: GetResult, size: int, object_key: str, end: float) -> bytes:
-    """Return a body of *size* bytes, piece by piece: a deadline can only be looked at between pieces."""
-    if not size:
-        return b""
-    pieces = result.stream(1)
-    piece = next(pieces, b"")
-    if len(piece) == size:
-        return piece
-    return b"".join(_pieces(pieces, [piece], size, object_key, end + allowance(size)))
-
-
-def _pieces(coming: Iterator[bytes], pieces: list[bytes], size: int, object_key: str, end: float) -> list[bytes]:
-    """Return the pieces of *size* bytes, of which some are there."""
-    got = sum(map(len, pieces))
-    while got < size:
-        if monotonic() > end:
-            raise made(StoreTimeout, "get", object_key, "the answer was not complete in time")
-        piece = next(coming, b"")
-        if not piece:
-            raise made(StoreUnreachable, "get", object_key, "the answer broke off")
-        pieces.append(piece)
-        got += len(piece)
-    return pieces
