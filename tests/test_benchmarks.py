@@ -126,6 +126,20 @@ def test_pictures_are_drawn_of_what_is_kept(tmp_path: Path) -> None:
     assert all((ROOT / "docs" / "figures" / name).exists() for name in drawn)
 
 
+def test_pictures_leave_out_what_was_not_there(tmp_path: Path) -> None:
+    """As on a machine without Debian's servers and without awscrt."""
+    pytest.importorskip("matplotlib")
+    from benchmarks.compare import SERVERS
+
+    kept = json.loads((ROOT / "docs" / "figures" / "compare.json").read_text())
+    for row in (*(row for column in kept["sizes"].values() for row in column.values()), *kept["threads"].values()):
+        for name in (*SERVERS, "awscrt"):
+            row.pop(name, None)
+    (tmp_path / "compare.json").write_text(json.dumps(kept))
+    _run("--render", "--figures", str(tmp_path))
+    assert {path.name for path in tmp_path.glob("*.png")} == {"get-by-size.png", "threads.png"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"), [(["nonsense"], "no section nonsense"), (["--quick"], "--quick needs --figures")]
 )
