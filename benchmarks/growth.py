@@ -135,8 +135,8 @@ def text(figures: dict[str, Any]) -> str:
             markdown(("entries", *(f"`{verb}`" for verb in per_s), "filled by `put_many`"), rows),
             "",
             (
-                f"`clear` of {clear['removed']:,} entries: {clear['LIST']} LIST, {clear['DeleteObjects']} DeleteObjects,"
-                f" {clear['other']} other requests, {clear['seconds']:.1f} s."
+                f"`clear` of {clear['removed']:,} entries: {clear['LIST']:,} LIST, {clear['DeleteObjects']:,} DeleteObjects,"
+                f" {clear['other']} other requests, {clear['seconds']:,.0f} s."
             ),
         ]
     )
