@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Bytes that are copied at once.
 COPY_BYTES: Final = 1 << 20
+#: Pieces that are written at once; the system takes 1,024.
+_AT_ONCE: Final = 512
 
 
 class Sink(Protocol):
@@ -29,7 +31,7 @@ class Sink(Protocol):
     def take(self, content: Bytes) -> None:
         """Take the next piece."""
 
-    def put(self, at: int, content: Bytes) -> bool:
+    def put(self, at: int, pieces: Iterable[Bytes]) -> bool:
         """Take content out of order, from any thread; return False where that is not possible."""
 
     def end(self, size: int) -> None:
@@ -45,7 +47,7 @@ class Nowhere:
     def take(self, content: Bytes) -> None:
         """Do nothing."""
 
-    def put(self, at: int, content: Bytes) -> bool:  # noqa: ARG002
+    def put(self, at: int, pieces: Iterable[Bytes]) -> bool:  # noqa: ARG002
         """Do nothing."""
         return True
 
@@ -140,14 +142,24 @@ class Beside:
         """Write the next piece."""
         write_all(self._opened(), content)
 
-    def put(self, at: int, content: Bytes) -> bool:
-        """Write a piece to its place, where the system can do that in any thread once the file was opened in one."""
-        if not hasattr(os, "pwrite"):
+    def put(self, at: int, pieces: Iterable[Bytes]) -> bool:
+        """Write pieces to their place, where the system can do that in any thread once the file was opened in one.
+
+        All at once: threads that write to one file wait for each other, and take turns sooner than they rest.
+        """
+        if not hasattr(os, "pwritev"):
             return False
-        number, view = self._opened().fileno(), memoryview(content)
-        while view:
-            count = os.pwrite(number, view, at)
-            view, at = view[count:], at + count
+        number, left = self._opened().fileno(), [memoryview(piece) for piece in pieces]
+        while left:
+            count = os.pwritev(number, left[:_AT_ONCE], at)
+            at += count
+            done = 0
+            while done < len(left) and count >= len(left[done]):
+                count -= len(left[done])
+                done += 1
+            left = left[done:]
+            if left:
+                left[0] = left[0][count:]
         return True
 
     def end(self, size: int) -> None:
@@ -188,7 +200,7 @@ class Spool:
         """Write the next piece."""
         write_all(self._file, content)
 
-    def put(self, at: int, content: Bytes) -> bool:  # noqa: ARG002
+    def put(self, at: int, pieces: Iterable[Bytes]) -> bool:  # noqa: ARG002
         """Refuse: its position is shared."""
         return False
 

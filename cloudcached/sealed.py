@@ -213,9 +213,17 @@ class Unsealing:
         self._rest = bytearray()
         self._seal = b""
         self._chunks = 0
-        #: Where the content begins in the body, and whether it stands there as it is.
-        self.offset = len(before)
+        #: Whether content stands in the body as it is.
         self.is_plain = cipher is None
+        self._offset = len(before)
+
+    def content_at(self, start: int, pieces: Iterable[Bytes]) -> tuple[int, list[Bytes]]:
+        """Return where the content in *pieces* of a plain body from *start* on belongs, and the content."""
+        at, found = start - self._offset, []
+        for piece in pieces:
+            found.append(memoryview(piece)[max(0, -at) :] if at < 0 else piece)
+            at += len(piece)
+        return max(0, start - self._offset), found
 
     def leaf(self, start: int, pieces: Iterable[Bytes]) -> bytes | None:
         """Return the hash that ``feed`` takes for the leaf that begins at *start* of the body; any thread may ask."""

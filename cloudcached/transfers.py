@@ -178,16 +178,13 @@ class Files:
                 meter.end(len(content))
                 return Seen(head.etag, meta, value=True)
             meter.total = size = unsealing.content
-            out_of_order = unsealing.is_plain and sink.put(0, b"")
+            out_of_order = unsealing.is_plain and sink.put(0, ())
             take = Nowhere().take if out_of_order else sink.take
 
             def look(start: int, pieces: Sequence[Bytes]) -> bytes | None:
                 """Do in the thread that fetched them what need not wait for those before."""
                 if out_of_order:
-                    at = start - unsealing.offset
-                    for piece in pieces:
-                        sink.put(max(0, at), memoryview(piece)[max(0, -at) :])
-                        at += len(piece)
+                    sink.put(*unsealing.content_at(start, pieces))
                 return unsealing.leaf(start, pieces)
 
             done = 0
