@@ -66,7 +66,8 @@ bench: $(VENV)/.bench
 	benchmarks/on-ceph $(PY) -m benchmarks $(SECTIONS)
 
 bench-files: $(VENV)/.test
-	S3_BYTES=$(shell expr $(or $(MB),5000) \* 3500000) benchmarks/on-ceph $(PY) -m benchmarks.files --megabytes $(or $(MB),5000) --rounds 2 --pause 100 --page docs/files.md --block large
+	S3_BYTES=$(shell expr $(or $(MB),5000) \* 3500000) benchmarks/on-ceph $(PY) -m benchmarks.files --megabytes $(or $(MB),5000) --rounds 2 --pause 100 --json docs/figures/files-large.json
+	$(PY) -m benchmarks --render
 
 bench-purge: $(VENV)/.test
 	benchmarks/on-ceph $(PY) -m benchmarks.purge

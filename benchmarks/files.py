@@ -1,6 +1,7 @@
 """Files up and down, by CloudCached and by boto3's transfer manager, in one interleaved run.
 
-    python -m benchmarks.files [--megabytes 200] [--rounds 3] [--pause 0] [--json FILE] [--page docs/files.md]
+    python -m benchmarks.files [--megabytes 200] [--rounds 3] [--pause 0] [--json docs/figures/files.json]
+    python -m benchmarks --render                write the kept figures into docs/files.md
 
 Needs an S3 server in the environment (``AWS_ENDPOINT_URL`` and credentials), with room for two files. Each measurement
 is a process of its own: seconds and CPU time of the transfer alone, and by how much its resident memory grew at most,
@@ -171,8 +172,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pause", type=float, default=0, help="seconds after each removal")
     parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--page", type=Path, help="write the table between the marks of this file")
-    parser.add_argument("--block", default="", help="the name of the marks there")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -182,10 +181,6 @@ def main() -> None:
     print(table(figures))
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    if arguments.page:
-        from .common import insert  # noqa: PLC0415
-
-        insert(arguments.page, table(figures), arguments.block)
 
 
 if __name__ == "__main__":

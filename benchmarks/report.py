@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import answers, bars, bulk, compare, growth, near, post, start
+from . import answers, bars, bulk, compare, files, growth, near, post, start
 from .common import insert, markdown
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +27,8 @@ SECTIONS: dict[str, Any] = {
 }
 #: A run of growth that is made by hand, and shown below the other where it is kept.
 BY_HAND = "growth-by-hand"
+#: Runs of ``files``, by the name of their marks in docs/files.md: they need more room than the sections.
+FILES = {"files": "", "files-large": "large"}
 #: Pictures of the README.
 PICTURES = {
     "get-by-size.png": "Median time of a get by size, on S3 and beside it",
@@ -38,7 +40,7 @@ Figures = dict[str, dict[str, Any]]
 
 def kept(folder: Path) -> Figures:
     """Return the figures of each section that has any in a folder."""
-    paths = {name: folder / f"{name}.json" for name in (*SECTIONS, BY_HAND)}
+    paths = {name: folder / f"{name}.json" for name in (*SECTIONS, BY_HAND, *FILES)}
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
 
 
@@ -48,6 +50,8 @@ def blocks(figures: Figures) -> dict[tuple[str, str], str]:
     found = {("docs/benchmarks.md", name): SECTIONS[name].text(figures[name]) for name in shown}
     if BY_HAND in figures:
         found["docs/benchmarks.md", BY_HAND] = growth.text(figures[BY_HAND])
+    for name in figures.keys() & FILES.keys():
+        found["docs/files.md", FILES[name]] = files.table(figures[name])
     if "near" in figures:
         found["docs/near.md", ""] = near.text(figures["near"])
     if "compare" in figures and "bulk" in figures:

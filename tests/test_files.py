@@ -224,6 +224,7 @@ class TestRefused(WithFiles):
         assert names_in(tmp_path) == ["large", "target"]
         with pytest.raises(KeyMissing):
             damaged.open("k")
+        assert damaged.get("k") is None
 
     @pytest.mark.parametrize("cut", ["last", "middle", "order"])
     def test_chunks_that_were_cut_or_moved(self, clock: Any, cut: str) -> None:

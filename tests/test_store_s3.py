@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import uuid
+from pathlib import Path
 
 import pytest
 from contracts.object_store import MissingBucketContract, ObjectStoreContract
@@ -80,6 +81,25 @@ def test_what_a_part_is_signed_with(known: str | None) -> None:
     (request,) = server.requests
     assert request.body == part
     assert request.headers["x-amz-content-sha256"] == (known or hashlib.sha256(part).hexdigest())
+
+
+def test_who_signs_no_bodies_signs_no_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whether their hash is known or not: a setting of AWS's configuration file."""
+    settings = tmp_path / "config"
+    settings.write_text("[default]\ns3 =\n  payload_signing_enabled = false\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(settings))
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+    with ScriptedServer() as server:
+        server.step = answer(200, b"")
+        config = Config.parse("s3://bucket", {"s3": {"endpoint_url": server.endpoint, **keys}})
+        S3Store(config).put_part("k", "1", 1, b"x" * 100_000, sha256="ab" * 32, timeout=5)
+    assert server.requests[0].headers["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
+
+
+def test_a_body_is_sent_in_pieces() -> None:
+    """Each is sent within the connect timeout, also by a slow line."""
+    upload = Upload(bytes(1 << 20), Deadline(5))
+    assert [len(upload.read(16_384)) for _ in range(17)] == [65_536] * 16 + [0]
 
 
 def test_a_body_can_be_read_into_a_buffer() -> None:

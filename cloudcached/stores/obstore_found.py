@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from .._types import Bytes
 from ..errors import StoreRefused, StoreTimeout, StoreUnreachable
@@ -54,22 +54,33 @@ class FoundByObstore(Found):
 
     def read(self) -> Bytes:
         """Return the whole body."""
-        pieces = self.pieces()
-        piece = next(pieces, b"")
-        return piece if len(piece) == self.length else b"".join((piece, *pieces))
+        size = self.length
+        try:
+            coming = self.head.result.stream(1)
+            piece = next(coming, b"") if size else b""
+            if len(piece) == size:  # no generator for most: it is two microseconds
+                return piece
+            return b"".join((piece, *self._rest(coming, size - len(piece))))
+        except BaseException as exc:  # noqa: BLE001 - raised there
+            self._fail(exc)
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body as it comes."""
-        head = self.head
         try:
-            yield from pieces_of(head.result, self.length, head.object_key, self.end + allowance(self.length))
+            yield from self._rest(self.head.result.stream(1), self.length)
         except GeneratorExit:
             raise
-        except BaseException as exc:
-            error = failure(exc, "get", head.object_key)
-            if error is exc:
-                raise
-            raise error from exc
+        except BaseException as exc:  # noqa: BLE001 - raised there
+            self._fail(exc)
+
+    def _rest(self, coming: Iterator[bytes], size: int) -> Iterator[bytes]:
+        return pieces_of(coming, size, self.head.object_key, self.end + allowance(self.length))
+
+    def _fail(self, exc: BaseException) -> NoReturn:
+        error = failure(exc, "get", self.head.object_key)
+        if error is exc:
+            raise exc
+        raise error from exc
 
 
 def head_of(result: GetResult, object_key: str, size: int) -> HeadByObstore:
@@ -93,9 +104,9 @@ def etag_of(etag: str | None, operation: str, object_key: str) -> str:
     return etag.strip('"')
 
 
-def pieces_of(result: GetResult, size: int, object_key: str, end: float) -> Iterator[bytes]:
-    """Yield a body of *size* bytes as it comes: a deadline can only be looked at between pieces."""
-    coming, got = iter(result.stream(1)), 0
+def pieces_of(coming: Iterator[bytes], size: int, object_key: str, end: float) -> Iterator[bytes]:
+    """Yield *size* bytes as they come: a deadline can only be looked at between pieces."""
+    got = 0
     while got < size:
         if monotonic() > end:
             raise made(StoreTimeout, "get", object_key, "the answer was not complete in time")

@@ -219,7 +219,7 @@ class FastS3Store(HandedToBoto3):
                 result = lanes.get(lanes.for_reading(timeout), object_key, options=options)
                 begin, stop = result.range
                 size = stop - begin
-                return list(pieces_of(result, size, object_key, end + allowance(size)))
+                return list(pieces_of(result.stream(1), size, object_key, end + allowance(size)))
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "get", object_key, timeout)
         return self._inner.get_range(object_key, start, length, etag=etag, timeout=timeout)
