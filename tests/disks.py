@@ -28,9 +28,12 @@ def ready(client: Client) -> Client:
 
 
 class Machine:
-    """One machine; a context manager. Its store is memory, which stands for a bucket."""
+    """One machine; a context manager. Its store is memory, which stands for a bucket; its disk may be slow."""
 
-    def __init__(self, path: Path, clock: FakeClock) -> None:
+    def __init__(self, path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cloudcached.near.disk._SCHEMES", ("s3", "memory"))
+        for name in ("PATIENCE", "TURN_PATIENCE"):
+            monkeypatch.setattr(f"cloudcached.near.raw_disk.{name}", 20)
         self.url = f"memory://{uuid.uuid4().hex}"
         self.near: dict[str, Any] = {"max_bytes": 2**20, "max_age": 60, "disk": str(path)}
         self._clock = clock

@@ -25,8 +25,7 @@ Open = Callable[..., Client]
 
 @pytest.fixture
 def machine(tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    monkeypatch.setattr("cloudcached.near.disk._SCHEMES", ("s3", "memory"))
-    with Machine(tmp_path / "near", clock) as machine:
+    with Machine(tmp_path / "near", clock, monkeypatch) as machine:
         yield machine
 
 

@@ -8,6 +8,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ Open = Callable[..., Client]
 
 @pytest.fixture
 def machine(tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    monkeypatch.setattr("cloudcached.near.disk._SCHEMES", ("s3", "memory"))
-    with Machine(tmp_path / "near", clock) as machine:
+    with Machine(tmp_path / "near", clock, monkeypatch) as machine:
         yield machine
 
 
@@ -157,9 +157,14 @@ def test_a_damaged_database_is_done_without(opened: Open, near: dict[str, Any], 
 
 
 def test_one_who_holds_the_disk_holds_nobody_up(
-    machine: Machine, opened: Open, near: dict[str, Any], clock: FakeClock, caplog: pytest.LogCaptureFixture
+    machine: Machine,
+    near: dict[str, Any],
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    client = opened()
+    monkeypatch.setattr("cloudcached.near.raw_disk.PATIENCE", 0.05)
+    client = machine.process()
     client.put_many({"k": 1, "l": 2})
     client.get("k")
     (path,) = Path(near["disk"]).glob("*/cache.db")
@@ -177,6 +182,25 @@ def test_one_who_holds_the_disk_holds_nobody_up(
     assert client.get("k") == 3
     assert client.stats()["near.disk_busy"] >= 2
     assert "done without" not in caplog.text
+
+
+def test_threads_take_turns_to_write(opened: Open, near: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cloudcached.near.raw_disk.PATIENCE", 0.0)  # SQLite has nobody wait
+    client = opened()
+    keys = [f"{number}" for number in range(300)]
+    client.put_many(dict.fromkeys(keys, "x"))
+    assert len(client.get_many(keys)) == 300
+    assert "near.disk_busy" not in client.stats()
+    assert len(rows(near)) == 600
+
+
+def test_a_turn_that_does_not_come_is_not_waited_for(opened: Open, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cloudcached.near.raw_disk.TURN_PATIENCE", 0.01)
+    client = opened()
+    client.put("k", 1)
+    with client._engine._disk._slot().cache.transact(), ThreadPoolExecutor(1) as other:
+        assert other.submit(client.get, "k").result(20) == 1
+    assert client.stats()["near.disk_busy"] == 1
 
 
 def test_the_disk_takes_about_as_much_as_it_may(opened: Open, near: dict[str, Any]):

@@ -68,8 +68,7 @@ def test_what_is_read_lives_on(client: Client, clock: FakeClock, background: Cal
 def test_beside_a_disk(
     tmp_path: Path, clock: FakeClock, background: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cloudcached.near.disk._SCHEMES", ("s3", "memory"))
-    with Machine(tmp_path / "near", clock) as machine:
+    with Machine(tmp_path / "near", clock, monkeypatch) as machine:
         client = machine.process(refresh_after=600)
         client.put("k", "v", HOUR)
         for _ in range(10):

@@ -92,7 +92,12 @@ class DiskTier:
 
     def renew(self, object_key: str, entry: Kept, expires: float | None) -> None:
         """Take note that the store still has what is kept."""
-        self._do(lambda cache: cache.set(object_key, _packed(entry), self._left(expires)), None)
+
+        def write(cache: Any) -> None:
+            with cache.transact():
+                cache.set(object_key, _packed(entry), self._left(expires))
+
+        self._do(write, None)
 
     def drop(self, object_keys: Iterable[str]) -> None:
         """Keep nothing of these objects."""
