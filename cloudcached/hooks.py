@@ -12,7 +12,7 @@ from typing import Any, Final
 #: Buckets of a histogram: the last one begins at 2**62 microseconds, which nothing takes.
 _BUCKETS: Final = 64
 #: The lower end of the buckets that are shown, as a power of two of a microsecond, and the upper one (67 s).
-_SHOWN: Final = range(4, 27)
+_SHOWN: Final = range(1, 27)
 
 #: Under which kind the requests of these are counted; all others under their own names.
 _KINDS: Final = dict.fromkeys(("_look_once", "_inner_key_once", "_begin"), "get")
@@ -82,7 +82,7 @@ class Latency:
 
 
 class Counters:
-    """Named counts, and histograms of calls by verb and of requests by kind; a forked child starts at zero.
+    """Named counts, and histograms of calls by verb, requests by kind and near hits by place; a forked child starts at zero.
 
     Where a server forks without Python's hooks (uWSGI may), a child goes on from its parent's counts.
     """
@@ -93,6 +93,8 @@ class Counters:
         self.calls: defaultdict[str, Histogram] = defaultdict(Histogram)
         #: By kind (``get``, ``put``, ...): what was asked of the store, its answer read and verified.
         self.requests: defaultdict[str, Histogram] = defaultdict(Histogram)
+        #: By place (``memory``, ``disk``): hits of the near tier.
+        self.near: defaultdict[str, Histogram] = defaultdict(Histogram)
         self._included: list[Callable[[], Mapping[str, int]]] = []
         self._listeners: tuple[Listener, ...] = ()
         _all.add(self)
@@ -115,8 +117,9 @@ class Counters:
     def clear(self) -> None:
         """Begin anew."""
         self.counts.clear()
-        for histogram in (*self.calls.values(), *self.requests.values()):
-            histogram.clear()
+        for histograms in (self.calls, self.requests, self.near):
+            for histogram in list(histograms.values()):
+                histogram.clear()
 
     def snapshot(self) -> dict[str, int]:
         """Return all counts so far; ``hits`` are what was looked for and not missed."""
@@ -132,9 +135,13 @@ class Counters:
         return snapshot
 
     def latencies(self) -> dict[str, Latency]:
-        """Return the histograms: of calls under the verb's name, of requests under ``store.`` and their kind."""
-        found = {name: histogram.snapshot() for name, histogram in list(self.calls.items())}
-        found.update((f"store.{kind}", histogram.snapshot()) for kind, histogram in list(self.requests.items()))
+        """Return the histograms: calls under their verbs, requests under ``store.KIND``, hits under ``near.PLACE``."""
+        groups = (("", self.calls), ("store.", self.requests), ("near.", self.near))
+        found = {
+            f"{prefix}{name}": histogram.snapshot()
+            for prefix, histograms in groups
+            for name, histogram in list(histograms.items())
+        }
         return {name: latency for name, latency in found.items() if latency.count}
 
 

@@ -23,7 +23,8 @@ class Observed:
     def latencies(self) -> dict[str, Latency]:
         """Return how long things took since the process began, as histograms.
 
-        By verb (``get``, ``put``, ...) what callers waited for; by ``store.KIND`` what requests took.
+        By verb (``get``, ``put``, ...) what callers waited for; by ``store.KIND`` what requests took; by ``near.memory``
+        and ``near.disk`` what hits of the near tier took.
         """
         return self._counters.latencies()
 

@@ -183,6 +183,20 @@ def test_times_are_those_of_the_clock(client: Client, faulty: FaultyStore, clock
     assert (latencies["get"].count, latencies["put"].count, latencies["put"].seconds) == (1, 1, 0.0)
 
 
+async def test_hits_of_the_near_tier_have_times_of_their_own(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client("memory://", clock=clock, near=NEAR)
+    client.put("k", [1])
+    client.get("k")
+    codec = client._engine.codec
+    decode = codec.decode
+    monkeypatch.setattr(codec, "decode", lambda *entry: (clock.advance(0.25), decode(*entry))[1])
+    assert (client.get("k"), await client.aget("k"), client.get_many(["k"])) == ([1], [1], {"k": [1]})
+    assert client.get_or_put("k", lambda: 2) == [1]
+    near = client.latencies()["near.memory"]
+    assert (near.count, near.seconds) == (4, 1.0)
+    assert client.latencies()["store.get"].count == 1
+
+
 # Cost
 
 
@@ -245,21 +259,23 @@ def test_a_forked_child_starts_at_zero() -> None:
     script = """
 import json, os
 from cloudcached import Client
-client = Client("memory://")
+client = Client("memory://", near={"max_bytes": 10_000, "max_age": 60})
 client.put("k", 1)
+client.get("k")
 client.get("k")
 read, write = os.pipe()
 if not os.fork():
     client.get("k")
-    os.write(write, json.dumps(client.stats()).encode())
+    os.write(write, json.dumps({**client.stats(), "timed": sorted(client.latencies())}).encode())
     os._exit(0)
 os.wait()
 print(json.dumps([client.stats(), json.loads(os.read(read, 10_000))]))
 """
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     parent, child = json.loads(done.stdout)
-    assert (parent["calls.get"], parent["calls.put"]) == (1, 1)
-    assert (child["calls.get"], child["hits"], child.get("calls.put")) == (1, 1, None)
+    assert (parent["calls.get"], parent["calls.put"], parent["near.hits"]) == (2, 1, 1)
+    assert (child["calls.get"], child["hits"], child.get("calls.put"), child["near.hits"]) == (1, 1, None, 0)
+    assert child["timed"] == ["get", "store.get"]
 
 
 # Prometheus
@@ -298,12 +314,15 @@ def test_prometheus_takes_several_caches(clock: FakeClock) -> None:
     registry = CollectorRegistry(auto_describe=True)
     for name in ("one", "two"):
         client = Client("memory://", clock=clock, near=NEAR)
-        client.get(name)
+        client.put(name, 1)
+        for _ in range(3):
+            client.get(name)
         registry.register(CacheCollector(client, cache=name))
-    values = [
-        registry.get_sample_value("cloudcached_near_held", {"cache": c, "what": "entries"}) for c in ("one", "two")
-    ]
-    assert None not in values
+    value = registry.get_sample_value
+    for name in ("one", "two"):
+        assert value("cloudcached_near_held", {"cache": name, "what": "entries"}) == 1
+        assert value("cloudcached_near_total", {"cache": name, "what": "hits"}) == 2
+        assert value("cloudcached_near_hit_seconds_count", {"cache": name, "tier": "memory"}) == 2
 
 
 # OpenTelemetry
@@ -345,6 +364,24 @@ def test_opentelemetry_counts(client: Client, telemetry: Any) -> None:
     assert points(reader, "cloudcached.lookups")[frozenset([pages, ("cloudcached.result", "hit")])].value == 1
     assert points(reader, "cloudcached.requests")[frozenset([pages, ("cloudcached.kind", "put")])].value == 1
     assert points(reader, "cloudcached.call.duration")[frozenset([pages, ("cloudcached.verb", "get")])].count == 1
+
+
+def test_opentelemetry_shows_the_near_tier(clock: FakeClock) -> None:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    from cloudcached.metrics.opentelemetry import instrument
+
+    client, reader = Client("memory://", clock=clock, near=NEAR), InMemoryMetricReader()
+    meters = MeterProvider([reader], shutdown_on_exit=False)
+    instrument(client, meter_provider=meters)
+    client.put("k", 1)
+    for _ in range(3):
+        client.get("k")
+    default = ("cloudcached.cache", "default")
+    assert points(reader, "cloudcached.near")[frozenset([default, ("cloudcached.what", "hits")])].value == 2
+    assert points(reader, "cloudcached.near.held")[frozenset([default, ("cloudcached.what", "entries")])].value == 1
+    meters.shutdown()
 
 
 def test_opentelemetry_spans(client: Client, telemetry: Any, faulty: FaultyStore) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from ..cost import PRICES, ObjectStore
+
+T = TypeVar("T")
 
 #: What S3 bills as a read; all other requests but deletions, which are free, as a write.
 _READS: Final = frozenset(("get", "get_first", "get_range", "head"))
@@ -16,11 +18,23 @@ _GB: Final = 2**30
 #: What ``stats`` counts that is no event.
 _GROUPS: Final = ("calls.", "errors.", "requests.", "bytes.", "near.")
 _PLAIN: Final = frozenset(("hits", "misses"))
+#: What the near tier holds now, beside what it counts.
+_HELD: Final = ("entries", "bytes")
 
 
-def group(stats: Mapping[str, int], prefix: str) -> dict[str, int]:
-    """Return the counts of *stats* whose names begin with *prefix*, such as ``calls.``, by what follows it."""
+def group(stats: Mapping[str, T], prefix: str) -> dict[str, T]:
+    """Return those of *stats* whose names begin with *prefix*, such as ``calls.``, by what follows it."""
     return {name.removeprefix(prefix): count for name, count in stats.items() if name.startswith(prefix)}
+
+
+def near(stats: Mapping[str, int]) -> dict[str, int]:
+    """Return what the near tier counts."""
+    return {what: count for what, count in group(stats, "near.").items() if what not in _HELD}
+
+
+def near_held(stats: Mapping[str, int]) -> dict[str, int]:
+    """Return what the near tier holds now: its entries and bytes."""
+    return {what: count for what, count in group(stats, "near.").items() if what in _HELD}
 
 
 def events(stats: Mapping[str, int]) -> Iterator[tuple[str, int]]:

@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanKind, StatusCode, TracerProvider, get_tracer
 
 from .._types import MISSING
 from ..client import Client
-from . import dollars, events, group, storage_class
+from . import dollars, events, group, near, near_held, storage_class
 
 _NAME: Final = "cloudcached"
 #: Calls that get a span; their awaited twins run them.
@@ -100,8 +100,10 @@ def _observe(client: Client, meter: Any, cache: str) -> None:
         "errors": ("cloudcached.verb", "1", lambda s: group(s, "errors.")),
         "requests": ("cloudcached.kind", "1", lambda s: group(s, "requests.")),
         "bytes": ("cloudcached.direction", "By", lambda s: group(s, "bytes.")),
+        "near": ("cloudcached.what", "1", near),
         "events": ("cloudcached.event", "1", lambda s: dict(events(s))),
         "cost": ("cloudcached.store", "USD", lambda s: {storage_class(client.url).name: dollars(s, client.url)}),
     }
     for name, (label, unit, pick) in groups.items():
         meter.create_observable_counter(f"cloudcached.{name}", callbacks=[observed(label, pick)], unit=unit)
+    meter.create_observable_gauge("cloudcached.near.held", callbacks=[observed("cloudcached.what", near_held)])

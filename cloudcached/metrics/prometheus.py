@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from ..client import Client
 from ..hooks import Latency
-from . import dollars, events, group
+from . import dollars, events, group, near, near_held
 
 
 class CacheCollector(Collector):
@@ -45,18 +45,19 @@ class CacheCollector(Collector):
         yield self._counts("requests", "Requests to the store.", "kind", group(stats, "requests."))
         yield self._counts("bytes", "Bytes of bodies that were moved.", "direction", group(stats, "bytes."))
         yield self._counts("events", "Refused entries, retries, outages, computations.", "event", dict(events(stats)))
-        yield self._counts("near", "What the near tier counts.", "what", _counted_near(stats))
-        yield self._near(stats)
+        yield self._counts("near", "What the near tier counts.", "what", near(stats))
+        yield self._held(stats)
         cost = CounterMetricFamily("cloudcached_cost_dollars", "What the requests cost on S3.", labels=["cache"])
         cost.add_metric([self._cache], dollars(stats, self._client.url))
         yield cost
-        calls = HistogramMetricFamily("cloudcached_call_seconds", "What callers waited for.", labels=["cache", "verb"])
-        requests = HistogramMetricFamily("cloudcached_request_seconds", "What requests took.", labels=["cache", "kind"])
+        times = {
+            of: HistogramMetricFamily(f"cloudcached_{name}_seconds", text, labels=["cache", label])
+            for of, name, text, label in _TIMES
+        }
         for name, latency in self._client.latencies().items():
-            kind = name.removeprefix("store.")
-            family = calls if kind == name else requests
-            family.add_metric([self._cache, kind], _buckets(latency), latency.seconds)
-        yield from (calls, requests)
+            of, _, what = name.rpartition(".")
+            times[of].add_metric([self._cache, what], _buckets(latency), latency.seconds)
+        yield from times.values()
 
     def _counts(self, name: str, text: str, label: str, counts: dict[str, int]) -> Metric:
         family = CounterMetricFamily(f"cloudcached_{name}", text, labels=["cache", label])
@@ -64,24 +65,23 @@ class CacheCollector(Collector):
             family.add_metric([self._cache, what], count)
         return family
 
-    def _near(self, stats: dict[str, int]) -> Metric:
+    def _held(self, stats: dict[str, int]) -> Metric:
         family = GaugeMetricFamily("cloudcached_near_held", "What the near tier holds.", labels=["cache", "what"])
-        for what in _HELD:
-            if f"near.{what}" in stats:
-                family.add_metric([self._cache, what], stats[f"near.{what}"])
+        for what, count in near_held(stats).items():
+            family.add_metric([self._cache, what], count)
         return family
 
 
-#: What the near tier holds now, beside what it counts.
-_HELD = ("entries", "bytes")
+#: Histograms: the group of their names in ``Client.latencies``, the series, what it shows, and its label.
+_TIMES = (
+    ("", "call", "What callers waited for.", "verb"),
+    ("store", "request", "What requests took.", "kind"),
+    ("near", "near_hit", "What hits of the near tier took.", "tier"),
+)
 
 
 def _lookups(stats: dict[str, int]) -> dict[str, int]:
     return {"hit": stats.get("hits", 0), "miss": stats.get("misses", 0)}
-
-
-def _counted_near(stats: dict[str, int]) -> dict[str, int]:
-    return {what: count for what, count in group(stats, "near.").items() if what not in _HELD}
 
 
 def _buckets(latency: Latency) -> list[Any]:

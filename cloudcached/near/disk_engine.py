@@ -35,9 +35,11 @@ class NearDiskEngine(NearEngine):
 
     def _obtain(self, place: Place, held: Held | None) -> tuple[Seen, float]:
         """Return what is under *place*, and when the store was asked, by the monotonic clock."""
+        began = self._monotonic()
         kept = self._disk.load(place.object_key)
         old = self._opened(place, kept)
         if kept is not None and old is not None and old.live and self._is_fresh(kept):
+            self.counters.near["disk"].add(self._monotonic() - began)
             self.counters.add("near.disk_hits")
             return old, kept.monotonic
         etag = held.etag if held is not None else None

@@ -57,9 +57,11 @@ class NearEngine(Engine):
         self._tiers = PerProcess(lambda: Tier(near.max_bytes, clock.monotonic))
         #: What hits use: to ask which process this is, a system call, would take as long as all the rest of them.
         self._tier = self._tiers()
+        #: What took how long.
+        self._hits = counters.near["memory"]
         self._monotonic = clock.monotonic
         self._time = clock.time
-        counters.include(lambda: self.tier().counts())
+        counters.include(lambda: {"near.hits": sum(self._hits.buckets), **self.tier().counts()})
         _engines.add(self)
 
     def tier(self) -> Tier:
@@ -71,44 +73,44 @@ class NearEngine(Engine):
 
     def read(self, key: str) -> Any:
         """Return the live value of *key*, or ``MISSING``. Cost: none, or 1 GET, which a 304 may answer."""
-        held = self._fresh(key)
-        if held is None:
-            return self.fetch(self.place(key))
-        self._tier.hits += 1
-        return held.value if held.value is not ENCODED else self._value(key, held)
+        began = self._monotonic()
+        held = self._fresh(key, began)
+        return self.fetch(self.place(key)) if held is None else self._hit(key, held, began)
 
     def at_once(self, key: str) -> Any:
         """Return what ``read`` does, or ``UNKNOWN`` where that takes a request, or much unpickling."""
-        held = self._fresh(key)
-        if held is None or len(held.data) > _SMALL_BYTES:
-            return UNKNOWN
-        self._tier.hits += 1
-        return self._value(key, held)
+        began = self._monotonic()
+        held = self._fresh(key, began)
+        return UNKNOWN if held is None or len(held.data) > _SMALL_BYTES else self._hit(key, held, began)
 
     def at_hand(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return what is held of *keys* and need not be asked for."""
-        fresh = [(key, held) for key in keys if (held := self._fresh(key)) is not None]
-        self._tier.hits += len(fresh)
-        return {key: self._value(key, held) for key, held in fresh}
+        hits = {}
+        for key in keys:
+            began = self._monotonic()
+            held = self._fresh(key, began)
+            if held is not None:
+                hits[key] = self._hit(key, held, began)
+        return hits
 
     def peek(self, place: Place) -> Seen:
         """Return what ``read`` does and what is held of it; asks for what is held as missing. Cost: as ``read``."""
-        held = self._fresh(place.key)
+        began = self._monotonic()
+        held = self._fresh(place.key, began)
         if held is None or held.value is MISSING:
             return self._fetch(place)
-        self._tier.hits += 1
-        return self._seen(place.key, held)
+        return Seen(held.etag, held.meta, held.data, self._hit(place.key, held, began))
 
     def fetch(self, place: Place) -> Any:
         """Return what ``read`` does, and ask the store. Cost: 1 GET, which a 304 may answer."""
         return self._fetch(place).value
 
-    def _fresh(self, key: str) -> Held | None:
-        """Return what is held of *key* and need not be asked for."""
+    def _fresh(self, key: str, now: float) -> Held | None:
+        """Return what is held of *key* and need not be asked for *now*, by the monotonic clock."""
         tier = self._tier
         try:
             held = tier.held.get(key)
-            if held is None or self._monotonic() >= held.fresh_until or is_expired(held.expires_ms, self._time()):
+            if held is None or now >= held.fresh_until or is_expired(held.expires_ms, self._time()):
                 return None
             tier.held.move_to_end(key)
         except KeyError:  # another thread has just dropped it
@@ -116,6 +118,12 @@ class NearEngine(Engine):
         except TypeError:  # unhashable: no key, which ``place`` says better
             return None
         return held
+
+    def _hit(self, key: str, held: Held, began: float) -> Any:
+        """Return the value of what is held, and count a hit since *began*."""
+        value = held.value if held.value is not ENCODED else self._value(key, held)
+        self._hits.add(self._monotonic() - began)
+        return value
 
     def _fetch(self, place: Place) -> Seen:
         """Ask for what is not at hand, and hold it."""
@@ -144,9 +152,8 @@ class NearEngine(Engine):
 
     def _unchanged(self, key: str, held: Held | None) -> Seen:
         """Return what is held, if it has not expired."""
-        return NOTHING if held is None or is_expired(held.expires_ms, self._time()) else self._seen(key, held)
-
-    def _seen(self, key: str, held: Held) -> Seen:
+        if held is None or is_expired(held.expires_ms, self._time()):
+            return NOTHING
         return Seen(held.etag, held.meta, held.data, self._value(key, held))
 
     def _value(self, key: str, held: Held) -> Any:

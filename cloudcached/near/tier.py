@@ -77,10 +77,8 @@ class Tier:
         #: Read and reordered without the lock, changed under it.
         self.held: OrderedDict[str, Held] = OrderedDict()
         self.bytes = 0
-        #: How often something held was returned, and was unchanged when it was old; threads may lose a count.
-        self.hits = self.unchanged = 0
-        #: How often the store was asked, and a fill was dropped.
-        self.misses = self.late = 0
+        #: How often the store was asked, a fill was dropped, and what is held was unchanged; threads may lose a count.
+        self.misses = self.late = self.unchanged = 0
         self._max_bytes = max_bytes
         self._lock = threading.RLock()  # a signal handler may use the cache too
         #: By stripe: how many writes were begun, and how many have ended, whatever their outcome.
@@ -145,11 +143,10 @@ class Tier:
             self._count_all(self._ended, prefix)
 
     def counts(self) -> dict[str, int]:
-        """Return the figures of this tier."""
+        """Return the figures of this tier; its hits are counted with their times."""
         return {
             "near.bytes": self.bytes,
             "near.entries": len(self.held),
-            "near.hits": self.hits,
             "near.late": self.late,
             "near.misses": self.misses,
             "near.unchanged": self.unchanged,

@@ -122,8 +122,9 @@ def _figures(name: str, client: Client) -> dict[str, Any]:
         "bytes": group(stats, "bytes."),
         "requests": sum(group(stats, "requests.").values()),
         "dollars": dollars(stats, client.url) if client.url.startswith("s3:") else 0.0,
-        "calls": {what: row for what, row in rows.items() if not what.startswith("store.")},
-        "store": {what.removeprefix("store."): row for what, row in rows.items() if what.startswith("store.")},
+        "calls": {what: row for what, row in rows.items() if "." not in what},
+        "store": group(rows, "store."),
+        "near_hits": group(rows, "near."),
         "events": dict(events({what: count for what, count in stats.items() if count})),
     }
 
