@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from ._types import FileSource, FileTarget, Progress, TimeToExpire
@@ -104,10 +104,10 @@ class AsyncTwins:
         self_ = cast("Client", self)
         return await run(lambda: list(self_.keys(prefix)))
 
-    async def aclear(self, prefix: str = "") -> int | None:
+    async def aclear(self, prefix: str = "", *, progress: Callable[[int], None] | None = None) -> int | None:
         """Await ``clear`` on the shared pool."""
         self_ = cast("Client", self)
-        return await run(self_.clear, prefix)
+        return await run(self_.clear, prefix, progress=progress)
 
     async def agets(self, key: str, default: Any = None) -> tuple[Any, Token]:
         """Await ``gets`` on the shared pool."""

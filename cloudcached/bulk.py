@@ -75,7 +75,8 @@ class Bulk:
         by_object_key = {self._engine.place(key).object_key: key for key in keys}
         failures: dict[str, CloudCachedError] = {}
         with self._engine.writing(by_object_key.values()):
-            for _, failed in self._delete_batches(by_object_key):
+            batches = _batches(by_object_key, _DELETE_LIMIT)
+            for _, failed in fan_out(self._delete_batch, batches, ahead=_DELETES_AT_ONCE):
                 failures.update((by_object_key[object_key], error) for object_key, error in failed.items())
         if failures:
             raise PartialFailure("delete_many", {}, failures)
@@ -86,27 +87,31 @@ class Bulk:
         for page in self.pages():
             yield from self._ours(page, prefix)
 
-    def pages(self) -> Iterator[list[Listed]]:
+    def pages(self, failures: dict[str, CloudCachedError] | None = None) -> Iterator[list[Listed]]:
         """Yield all objects of the cache, foreign ones among them, in pages and in no order.
 
-        What fills more than a page is listed under 16 name prefixes in parallel; at most one page of each is held.
+        What fills more than a page is listed under 16 name prefixes in parallel; at most one page of each is held. A
+        prefix whose listing fails goes into *failures*, and the others go on; without these the error is raised.
         Cost: 1 LIST for up to 1,000 objects; for more, about 1 per 1,000 and 16.
         """
-        page, more = self._page(self._engine.names.root)
+        root = self._engine.names.root
+        page, more = self._page(root)
         yield page
-        cursors = self._parts_after(page) if more else []
+        last = page[-1].object_key if page else ""
+        cursors = [(root + digit, last) for digit in _DIGITS if root + digit >= last[: len(root) + 1]] if more else []
         while cursors:
             turns = list(cursors)
             cursors = []
-            for (under, _), (page, more) in fan_out(lambda cursor: self._page(*cursor), turns):
-                yield page
-                if more:
-                    cursors.append((under, page[-1].object_key))
-
-    def _parts_after(self, page: list[Listed]) -> list[tuple[str, str]]:
-        """Return the name prefixes that a listing goes on with after its first *page*, and behind which name."""
-        root, last = self._engine.names.root, page[-1].object_key
-        return [(root + digit, last) for digit in _DIGITS if root + digit >= last[: len(root) + 1]]
+            for (under, _), answer in fan_out(_caught(lambda cursor: self._page(*cursor)), turns):
+                if not isinstance(answer, CloudCachedError):
+                    page, more = answer
+                    yield page
+                    if more:
+                        cursors.append((under, page[-1].object_key))
+                elif failures is None:
+                    raise answer
+                else:
+                    failures[under] = answer
 
     def _page(self, root: str, after: str = "") -> tuple[list[Listed], bool]:
         """Return one page, within a budget of its own, and whether there may be more. Cost: 1 LIST."""
@@ -114,49 +119,31 @@ class Bulk:
         page, more = engine.call(engine.budget(), partial(engine.store.list, root, after=after))
         return page, more and bool(page)
 
-    def clear(self, prefix: str) -> int:
-        """Remove every entry whose key begins with *prefix*, and return how many."""
+    def clear(self, prefix: str, progress: Callable[[int], None] | None = None) -> int:
+        """Remove every entry whose key begins with *prefix*, and return how many.
+
+        Thousands are removed as they are listed. An interruption waits for those that are under way, and *progress* has
+        been told of them.
+        """
         _check_prefix(prefix)
+        failures: dict[str, CloudCachedError] = {}
+        removed: list[int] = []
+
+        def remove(object_keys: list[str]) -> dict[str, CloudCachedError]:
+            failed = self._delete_batch(object_keys)
+            removed.append(len(object_keys) - len(failed))
+            if progress is not None:
+                progress(sum(removed))
+            return failed
+
+        doomed = chain.from_iterable(self._doomed(page, prefix) for page in self.pages(failures))
         with self._engine.clearing(prefix):
-            removed, failures = self._clear(prefix)
+            batches = _batches(doomed, _DELETE_LIMIT)
+            for _, failed in fan_out(remove, batches, ahead=_DELETES_AT_ONCE, settle=True):
+                failures.update(failed)
         if failures:
-            raise PartialFailure("clear", {"removed": removed}, failures)
-        return removed
-
-    def _clear(self, prefix: str) -> tuple[int, dict[str, CloudCachedError]]:
-        """Remove thousands as they are listed, and together what is left of each part."""
-        first, more = self._page(self._engine.names.root)
-        removed, failures, left = 0, {}, self._doomed(first, prefix)
-        parts = self._parts_after(first) if more else []
-        clear_part = partial(self._clear_part, prefix=prefix)
-        for _, (count, failed, rest) in fan_out(clear_part, parts, ahead=_DELETES_AT_ONCE):
-            removed += count
-            failures.update(failed)
-            left += rest
-        for batch, failed in self._delete_batches(left):
-            removed += len(batch) - len(failed)
-            failures.update(failed)
-        return removed, failures
-
-    def _clear_part(
-        self, cursor: tuple[str, str], *, prefix: str
-    ) -> tuple[int, dict[str, CloudCachedError], list[str]]:
-        """Return how many were removed, what failed, and up to 999 objects that are left to be removed."""
-        (under, after), more = cursor, True
-        removed, failures, left = 0, {}, []
-        try:
-            while more:
-                page, more = self._page(under, after)
-                after = page[-1].object_key if page else ""
-                left += self._doomed(page, prefix)
-                if len(left) >= _DELETE_LIMIT:
-                    batch, left = left[:_DELETE_LIMIT], left[_DELETE_LIMIT:]
-                    failed = self._delete_batch(batch)
-                    removed += len(batch) - len(failed)
-                    failures.update(failed)
-        except StoreError as error:
-            failures[under] = error
-        return removed, failures, left
+            raise PartialFailure("clear", {"removed": sum(removed)}, failures)
+        return sum(removed)
 
     def _doomed(self, page: Iterable[Listed], prefix: str) -> list[str]:
         if prefix:
@@ -173,9 +160,6 @@ class Bulk:
                 key = self._engine.inner_key(row.object_key, self._engine.budget())
             if key is not None and key.startswith(prefix):
                 yield row.object_key, key
-
-    def _delete_batches(self, object_keys: Iterable[str]) -> Iterator[tuple[list[str], dict[str, CloudCachedError]]]:
-        return fan_out(self._delete_batch, _batches(object_keys, _DELETE_LIMIT), ahead=_DELETES_AT_ONCE)
 
     def _delete_batch(self, object_keys: list[str]) -> dict[str, CloudCachedError]:
         """Remove up to 1,000 objects; return the error of each that is still there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -314,16 +314,17 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
             self._silencer.take("keys", error)
 
     @verb(writes=True)
-    def clear(self, prefix: str = "") -> int | None:
+    def clear(self, prefix: str = "", *, progress: Callable[[int], None] | None = None) -> int | None:
         """Remove every entry whose key begins with *prefix*; return how many there were, expired ones included.
 
+        progress: is told how many are removed so far, after each DeleteObjects, in threads of the library's pool.
         Locks, other caches of the bucket and foreign objects stay. Raises ``PartialFailure`` when some could not be
         removed; ``None`` where failures are silent.
 
         **Atomicity:** removes what was there when it began; entries written meanwhile may stay or go. **Cost:** 1
         LIST and 1 DeleteObjects per 1,000 entries, over 16 name prefixes in parallel when there is more than a page.
         """
-        return self._bulk.clear(prefix)
+        return self._bulk.clear(prefix, progress)
 
     @loud
     def gets(self, key: str, default: Any = None) -> tuple[Any, Token]:

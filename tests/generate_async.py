@@ -22,7 +22,7 @@ HEADER = '''"""The twins that are awaited, written by tests/generate_async.py fr
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from ._types import FileSource, FileTarget, Progress, TimeToExpire

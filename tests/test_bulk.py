@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -190,6 +191,36 @@ class TestClear:
         bench.store.script("delete_many", lambda forward: (forward(), bench.rival.put("key 1", "new"))[0])
         assert bench.client.clear() == 40
         assert list(bench.rival.keys()) == ["key 1"]
+
+    def test_progress_tells_how_many_are_gone(self, bench):
+        for number in range(2_500):
+            bench.store.inner.put(bench.client._engine.place(f"{number}").object_key, b"", {}, timeout=1)
+        told: list[int] = []
+        assert bench.client.clear(progress=told.append) == 2_500
+        assert len(told) == 3
+        assert max(told) == 2_500
+
+    def test_an_interruption_waits_for_what_is_under_way_and_begins_nothing(self, bench, monkeypatch):
+        for number in range(6_000):
+            bench.store.inner.put(bench.client._engine.place(f"{number}").object_key, b"", {}, timeout=1)
+        begun = threading.Event()
+        bench.store.script("delete_many", *[lambda forward: (begun.set(), time.sleep(0.05), forward())[2]] * 6)
+        told: list[int] = []
+        doomed, pages = bench.client._bulk._doomed, []
+
+        def interrupted(page: Any, prefix: str) -> Any:
+            pages.append(page)
+            if len(pages) == 10:
+                assert begun.wait(20)
+                raise KeyboardInterrupt
+            return doomed(page, prefix)
+
+        monkeypatch.setattr(bench.client._bulk, "_doomed", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bench.client.clear(progress=told.append)
+        left = len(list(bench.rival.keys()))
+        assert left
+        assert max(told) == 6_000 - left
 
 
 class TestLongKeys:

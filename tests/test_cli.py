@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from cloudcached import Client
 from cloudcached.__main__ import _without
 from cloudcached.cli import main, verbs
 from cloudcached.cli.output import show_table
+from cloudcached.cli.target import Target
 
 Run = Callable[..., Result]
 
@@ -202,9 +204,10 @@ def test_get_json(run: Run, url: str, value: Any, form: str, shown: Any) -> None
     assert (found["form"], found["value"], found["type"]) == (form, shown, type(value).__name__)
 
 
-@pytest.mark.parametrize("verb", ["get", "ttl", "touch", "info", "rm"])
-def test_a_missing_entry_is_a_no(run: Run, verb: str) -> None:
-    assert answered(run(verb, "k")) == (1, "", "Error: there is no live entry under 'k'\n")
+@pytest.mark.parametrize("verb", ["get", "get --file out", "ttl", "touch", "info", "rm --yes"])
+def test_a_missing_entry_is_a_no(run: Run, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert answered(run(*verb.split(), "k")) == (1, "", "Error: there is no live entry under 'k'\n")
 
 
 def test_put(run: Run, url: str) -> None:
@@ -232,6 +235,30 @@ def test_put_of_files(run: Run, url: str, tmp_path: Any) -> None:
     assert run("put", "k", "--file", str(file)).exit_code == 0
     assert run("put", "stdin", "--file", "-", input=b"\xfe").exit_code == 0
     assert Client(url).get_many(["k", "stdin"]) == {"k": b"\0\xff", "stdin": b"\xfe"}
+    file.write_bytes(b"[1]")
+    assert run("put", "list", "--file", str(file), "--type", "json").exit_code == 0
+    assert Client(url).get("list") == [1]
+    assert run("put", "k", "--file", str(file)).exit_code == 1
+
+
+def test_files_of_any_size(url: str, tmp_path: Path) -> None:
+    """What is too large to be loaded goes from file to file."""
+    target = Target(url, {"max_value_bytes": 1000}, fixed=True)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        return answered(CliRunner().invoke(verbs, arguments, obj=target))
+
+    file, copy = tmp_path / "file", tmp_path / "copy"
+    file.write_bytes(b"x" * 10_000_000)
+    assert run("put", "k", "--file", str(file)) == (0, "", "")
+    code, out, text = run("get", "k")
+    assert (code, out) == (2, "")
+    assert "bytes: --file writes it to a file" in text
+    assert run("get", "k", "--file", str(copy)) == (0, "", "")
+    assert copy.read_bytes() == file.read_bytes()
+    code, _, text = run("get", "k", "--file", str(tmp_path / "no" / "folder"))
+    assert code == 2
+    assert "cannot be written: there is no directory" in text
 
 
 @pytest.mark.parametrize(
@@ -243,6 +270,7 @@ def test_put_of_files(run: Run, url: str, tmp_path: Any) -> None:
         (["put", "k", "v", "--type", "int"], "that is no int"),
         (["put", "k", "v", "--expire", "soon"], "is no time"),
         (["get", "k" * 20_000], "at most 16,384"),
+        (["get", "k", "--json", "--file", "x"], "--file or --json"),
     ],
 )
 def test_mistakes(run: Run, arguments: list[str], text: str) -> None:
@@ -264,15 +292,6 @@ def test_ttl_of_what_never_expires(run: Run, url: str) -> None:
     Client(url).put("k", 1, None)
     assert run("ttl", "k").stdout == "never\n"
     assert json.loads(run("ttl", "k", "--json").stdout)["ttl"] is None
-
-
-def test_rm(run: Run, url: str) -> None:
-    Client(url).put_many({"a": 1, "b": 2})
-    assert run("rm", "--dry-run", "a", "b").exit_code == 0
-    assert Client(url).get_many("ab") == {"a": 1, "b": 2}
-    result = run("rm", "--json", "a", "x", "b")
-    assert (result.exit_code, json.loads(result.stdout)) == (1, {"a": True, "x": False, "b": True})
-    assert Client(url).get_many("ab") == {}
 
 
 def test_ls(run: Run, url: str) -> None:
@@ -299,18 +318,6 @@ def test_info(run: Run, url: str) -> None:
     found = json.loads(run("info", "k", "--json").stdout)
     assert (found["key"], found["type"], found["key_id"]) == ("k", "str", "none")
     assert f"etag        {found['etag']}" in run("info", "k").stdout
-
-
-def test_clear(run: Run, url: str) -> None:
-    Client(url).put_many({"a1": 1, "a2": 2, "b": 3})
-    assert run("clear", "--dry-run", "--prefix", "a").stdout == "would remove 2\n"
-    refused = run("clear", input="n\n")
-    assert (refused.exit_code, refused.stdout) == (1, "")
-    assert run("clear", input="").exit_code == 1
-    assert len(list(Client(url).keys())) == 3
-    assert run("clear", "--prefix", "a", input="y\n").stdout == "removed 2\n"
-    assert json.loads(run("clear", "--yes", "--json").stdout) == {"removed": 1}
-    assert list(Client(url).keys()) == []
 
 
 def test_stats(run: Run, url: str) -> None:

@@ -8,6 +8,7 @@ import re
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
@@ -17,11 +18,13 @@ import click
 from .._types import MISSING
 from ..entry import EntryInfo
 from ..pool import fan_out
-from .output import printable, say, show_json, show_table
-from .target import Failure, Target, Verb
+from .output import advancing, counting, printable, say, show_json, show_table
+from .target import Failure, Interrupted, Target, Verb
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+#: So many keys are named in a question.
+_NAMED: Final = 5
 #: What a glob pattern does not begin with literally.
 _WILD: Final = re.compile(r"[*?\[]")
 
@@ -50,6 +53,7 @@ _expire = click.option(
     help="When it expires: seconds, 15m, 12h, 30d or never.",
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_yes = click.option("--yes", is_flag=True, help="Do not ask.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 
 
@@ -59,15 +63,25 @@ def _no_entry(key: str) -> Missing:
 
 @click.command(cls=Verb)
 @click.argument("key")
+@click.option("--file", "file", type=click.Path(dir_okay=False), help="Write its bytes to this file, of any size.")
 @_as_json
 @click.pass_obj
-def get(target: Target, /, *, key: str, as_json: bool) -> None:
-    """Print the value of KEY.
+def get(target: Target, /, *, key: str, file: str | None, as_json: bool) -> None:
+    """Print the value of KEY, or write it to a file.
 
     Text is followed by a newline; bytes go to a pipe as they are. Exit code 1: there is no live entry.
     """
-    value = target.client().get(key, MISSING)
+    if file is not None:
+        if as_json:
+            raise Failure("get takes --file or --json")
+        _get_file(target, key, file)
+        return
+    client = target.client()
+    value = client.get(key, MISSING)
     if value is MISSING:
+        found = client.info(key)
+        if found is not None and found.size > target.checked().max_value_bytes:
+            raise Failure(f"{printable(key)!r} has {found.size:,} bytes: --file writes it to a file")
         raise _no_entry(key)
     if as_json:
         show_json({"key": key, "type": type(value).__name__, **_plain(value)})
@@ -77,6 +91,28 @@ def get(target: Target, /, *, key: str, as_json: bool) -> None:
         click.echo(value.encode("utf-8", "surrogatepass"))
     else:
         click.echo(repr(value))
+
+
+def _get_file(target: Target, key: str, file: str) -> None:
+    with _moving("Reading...") as progress:
+        try:
+            found = target.client().get_file(key, file, progress=progress)
+        except OSError as error:
+            raise Failure(f"{file} cannot be written: {error.strerror or error}") from error
+    if not found:
+        raise _no_entry(key)
+    say("written")
+
+
+@contextmanager
+def _moving(text: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Give what shows how many bytes are moved, if anybody is watching."""
+    with advancing(text) as show:
+
+        def progress(done: int, total: int | None) -> None:
+            show(done / total if total else 0.0, f"{done:,} of {total:,} bytes" if total else f"{done:,} bytes")
+
+        yield progress
 
 
 def _plain(value: Any) -> dict[str, Any]:
@@ -124,40 +160,66 @@ def put(
     """
     if (value is None) == (file is None):
         raise Failure("put takes a VALUE or a --file (- for standard input)")
-    data = _read(file) if value is None else value.encode("utf-8", "surrogateescape")  # type: ignore[arg-type]
-    kind = kind or ("bytes" if value is None else "str")
-    try:
-        content = _MAKE[kind](data)
-    except ValueError as error:
-        raise Failure(f"that is no {kind}: {error}") from error
-    if not target.client().put(key, content, expire, replace=replace):
+    client = target.client()
+    if file is not None and kind in (None, "bytes"):
+        with _moving("Writing...") as progress, _readable(file):
+            source = sys.stdin.buffer if file == "-" else file
+            stored = client.put_file(key, source, expire, replace=replace, progress=progress)
+    else:
+        data = _read(file) if file is not None else (value or "").encode("utf-8", "surrogateescape")
+        kind = kind or "str"
+        try:
+            content = _MAKE[kind](data)
+        except ValueError as error:
+            raise Failure(f"that is no {kind}: {error}") from error
+        stored = client.put(key, content, expire, replace=replace)
+    if not stored:
         raise Missing(f"a live entry is under {printable(key)!r}; --replace overwrites it")
     say("stored")
 
 
 def _read(file: str) -> bytes:
-    try:
+    with _readable(file):
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+
+
+@contextmanager
+def _readable(file: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise Failure(f"{file} cannot be read: {error.strerror}") from error
 
 
 @click.command(cls=Verb)
 @click.argument("keys", nargs=-1, required=True)
+@_yes
 @_dry_run
 @_as_json
 @click.pass_obj
-def rm(target: Target, /, *, keys: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def rm(target: Target, /, *, keys: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> None:
     """Remove the entries of KEYS.
 
-    Exit code 1: some of them were not there; the others are removed.
+    Asks first, unless --yes is given. Exit code 1: some of them were not there; the others are removed.
     """
     client = target.client()
-    were_there = {key: client.has(key) if dry_run else client.delete(key) for key in keys}
+    if not dry_run:
+        which = ", ".join(repr(printable(key)) for key in keys) if len(keys) <= _NAMED else f"{len(keys)} entries"
+        _ask(f"Remove {which} from {client.url}?", yes)
+    were_there: dict[str, bool] = {}
+    interrupted = False
+    try:
+        for key in keys:
+            were_there[key] = client.has(key) if dry_run else client.delete(key)
+    except KeyboardInterrupt:
+        interrupted = True
+    said = f"{'would remove' if dry_run else 'removed'} {sum(were_there.values())} of {len(set(keys))}"
     if as_json:
         show_json(were_there)
-    else:
-        say(f"{'would remove' if dry_run else 'removed'} {sum(were_there.values())} of {len(were_there)}")
+    if interrupted:
+        raise Interrupted(f"interrupted: {said}")
+    if not as_json:
+        say(said)
     missing = [key for key, live in were_there.items() if not live]
     if missing:
         raise _no_entry(missing[0])
@@ -180,7 +242,12 @@ def ls(target: Target, /, *, pattern: str, is_long: bool, as_json: bool) -> None
     keys: Iterator[str] = iter(client.keys(pattern[: wild.start()] if wild else pattern))
     keys = (key for key in keys if fnmatchcase(key, pattern))
     if is_long:
-        infos = [info for _, info in fan_out(client.info, keys) if info is not None]
+        with counting("Listing...", "entries") as count:
+            infos = []
+            for _, info in fan_out(client.info, keys):
+                if info is not None:
+                    infos.append(info)
+                    count(len(infos))
         if as_json:
             show_json([_described(info) for info in infos])
         else:
@@ -244,7 +311,7 @@ def info(target: Target, /, *, key: str, as_json: bool) -> None:
 
 @click.command(cls=Verb)
 @click.option("--prefix", default="", help="Only keys that begin so.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@_yes
 @_dry_run
 @_as_json
 @click.pass_obj
@@ -254,18 +321,33 @@ def clear(target: Target, /, *, prefix: str, yes: bool, dry_run: bool, as_json: 
     Locks, other caches of the bucket and foreign objects stay. Asks first, unless --yes is given.
     """
     client = target.client()
-    count: int | None
-    if dry_run:
-        count = sum(1 for _ in client.keys(prefix))
-    else:
+    count = 0
+    if not dry_run:
         which = f" whose keys begin with {printable(prefix)!r}" if prefix else ""
-        if not yes:
-            click.confirm(f"Remove all entries{which} from {client.url}?", abort=True, err=True)
-        count = client.clear(prefix)
+        _ask(f"Remove all entries{which} from {client.url}?", yes)
+    with counting("Listing...", "to remove" if dry_run else "removed") as show:
+
+        def progress(so_far: int) -> None:
+            nonlocal count
+            show(count := max(count, so_far))
+
+        try:
+            if dry_run:
+                for number, _ in enumerate(client.keys(prefix), 1):
+                    progress(number)
+            else:
+                client.clear(prefix, progress=progress)
+        except KeyboardInterrupt:
+            raise Interrupted(f"interrupted: {'counted' if dry_run else 'removed'} {count}") from None
     if as_json:
         show_json({"would_remove" if dry_run else "removed": count})
     else:
         click.echo(f"{'would remove' if dry_run else 'removed'} {count}")
+
+
+def _ask(question: str, yes: bool) -> None:
+    if not yes:
+        click.confirm(question, abort=True, err=True)
 
 
 def _described(info: EntryInfo) -> dict[str, Any]:

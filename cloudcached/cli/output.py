@@ -87,12 +87,12 @@ def advancing(text: str) -> Iterator[Callable[[float, str], None]]:
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int], None]]:
+def counting(text: str, what: str) -> Iterator[Callable[[int], None]]:
     """Give a function that shows how many there are so far, if anybody is watching."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.console import Console  # noqa: PLC0415
 
-    with Console(stderr=True).status(f"Counting {what}...") as status:
+    with Console(stderr=True).status(text) as status:
         yield lambda count: status.update(f"{count:,} {what}...")

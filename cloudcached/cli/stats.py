@@ -33,7 +33,7 @@ def stats(target: Target, /, *, top: int, sample: int, as_json: bool) -> None:
     clock = SystemClock()
     engine = Engine(config, open_store(config, clock), clock, Counters())
     try:
-        with counting("entries") as progress:
+        with counting("Counting...", "entries") as progress:
             found = survey(engine, draw=sample, progress=progress)
             types, spans = outsides(engine, found.drawn)
     finally:
