@@ -17,13 +17,24 @@ from cloudcached import (
     AccessDenied,
     BucketMissing,
     Client,
+    ConfigError,
     NotFound,
     ReadOnlyError,
     StoreRefused,
     StoreUnreachable,
 )
 from cloudcached.config import Config
-from cloudcached.maintenance.purge import GRACE, IF_MATCH, UNMODIFIED, Counts, Purge, Report, Wanted, removal_of
+from cloudcached.maintenance.purge import (
+    GRACE,
+    IF_MATCH,
+    PROBE_REQUESTS,
+    UNMODIFIED,
+    Counts,
+    Purge,
+    Report,
+    Wanted,
+    removal_of,
+)
 from cloudcached.pool import WIDTH
 from cloudcached.testing import FakeClock
 from cloudcached.testing.stores import Request
@@ -226,6 +237,16 @@ def test_a_run_ends_with_its_requests_and_the_next_goes_on(url: str, clock: Fake
     assert listed >= 1200
 
 
+def test_so_few_requests_that_nothing_would_be_done_are_refused(s3_url: str, clock: FakeClock) -> None:
+    with pytest.raises(ConfigError, match="14 requests would be spent before"):
+        purge_of(s3_url, clock, max_requests=14)
+    assert purge_of(s3_url, clock, max_requests=14, dry_run=True).run().counts.requests == 1
+    Client(s3_url, clock=clock).put_many(dict.fromkeys("abcdefghijklmnopqrst", 1))
+    report = purge_of(s3_url, clock, max_requests=20).run()
+    assert report.counts.requests <= 20
+    assert (report.stopped, bool(report.resume)) == ("requests", True)
+
+
 def test_a_run_ends_with_its_time(url: str, clock: FakeClock) -> None:
     """After ten requests of half a second; those that were under way then are done."""
     Client(url, clock=clock).put_many({f"k{number}": "v" for number in range(500)})
@@ -302,7 +323,7 @@ def test_a_failure_is_asked_again(client: Client, url: str, clock: FakeClock) ->
 def test_what_the_server_honours_is_found_out(server: Any, s3_url: str, clock: FakeClock) -> None:
     by, requests = removal_of(Config.parse(s3_url, {}), clock)
     assert by == (UNMODIFIED if server.is_real else IF_MATCH)
-    assert requests <= 14
+    assert requests <= PROBE_REQUESTS
     listed = server.client().list_objects_v2(Bucket=server.bucket, Prefix=s3_url.rpartition("/")[2])
     assert "Contents" not in listed
 

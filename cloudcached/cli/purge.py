@@ -26,7 +26,7 @@ _WORDS: Final = {
     type=click.FloatRange(0),
     help=f"Seconds that an entry has to be expired for.  [default: 0; {GRACE_SECONDS:.0f} where nothing better helps]",
 )
-@click.option("--max-requests", type=click.IntRange(1), help="Send no more than these.")
+@click.option("--max-requests", type=click.IntRange(1), help="Send no more than these, from 15 on.")
 @click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Begin nothing after these.")
 @click.option("--resume", default="", metavar="NAME", help="Go on where a run ended, as it has said.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

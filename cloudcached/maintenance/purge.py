@@ -55,6 +55,8 @@ IF_MATCH: Final = "if-match"
 UNMODIFIED: Final = "unmodified"
 GRACE: Final = "grace"
 
+#: Requests that it takes at most to find out which of them the store honours.
+PROBE_REQUESTS: Final = 14
 #: Seconds that an entry has to be expired for where a removal cannot be tied to what was seen.
 GRACE_SECONDS: Final = 3600.0
 #: Seconds. Dates count whole ones: what was written in this one may be followed by a write with the same date.
@@ -133,7 +135,8 @@ class _Stop(Exception):
 class Purge:
     """One run over one cache. Does no I/O when made.
 
-    Raises ``ReadOnlyError`` for a client that may not write, ``ConfigError`` for a name to go on at that is none.
+    Raises ``ReadOnlyError`` for a client that may not write, ``ConfigError`` for a name to go on at that is none, and
+    for so few requests that a run would do nothing.
     """
 
     def __init__(self, config: Config, wanted: Wanted, *, clock: Clock | None = None) -> None:
@@ -141,6 +144,12 @@ class Purge:
             raise ReadOnlyError("purge would remove entries, and this client is read-only")
         if wanted.resume and not _NAME.fullmatch(wanted.resume):
             raise ConfigError(f"{wanted.resume!r} is no name to go on at, such as 3f/name: take what a run has printed")
+        probes = 0 if wanted.dry_run or config.scheme == "memory" else PROBE_REQUESTS
+        if wanted.max_requests is not None and wanted.max_requests <= probes:
+            raise ConfigError(
+                f"{wanted.max_requests} requests would be spent before the first entry is looked at: finding out how this"
+                f" store removes takes up to {probes}; give more, or count only (dry run)"
+            )
         self._config = config
         self._wanted = wanted
         self._clock = clock or SystemClock()
@@ -160,7 +169,7 @@ class Purge:
         many entries one after the other ends the run. Raises ``StoreError`` when not even the first page is listed.
 
         **Atomicity:** each entry for itself: see above. **Cost:** 1 LIST per 1,000 entries, 1 HEAD for each, 1 DELETE
-        for each that has expired; before that up to 14 requests to find out what the store honours.
+        for each that has expired; before that up to ``PROBE_REQUESTS`` to find out what the store honours.
         """
         report, counts = self.report, self.report.counts
         self._end = self._clock.monotonic() + (self._wanted.max_seconds or float("inf"))
