@@ -412,3 +412,62 @@ async def test_spans_of_awaited_calls_lie_in_their_callers(client: Client, telem
         await client.aget("k")
     (span,) = exporter.get_finished_spans()
     assert span.parent.span_id == page.get_span_context().span_id
+
+
+def named(exporter: Any) -> list[str]:
+    names = [span.name for span in exporter.get_finished_spans()]
+    exporter.clear()
+    return names
+
+
+async def test_spans_of_what_is_computed(client: Client, telemetry: Any) -> None:
+    """Also of memoized functions, and of an outer call whose inner one is in it."""
+    reader, exporter, done = telemetry
+
+    @client.memoize()
+    def double(number: int) -> int:
+        return 2 * number
+
+    @client.memoize()
+    async def triple(number: int) -> int:
+        return 3 * number + double(number)
+
+    assert (double(1), double(1), await triple(1), await triple(1)) == (2, 2, 5, 5)
+    outer, inner = exporter.get_finished_spans()[3], exporter.get_finished_spans()[2]
+    assert inner.parent.span_id == outer.context.span_id
+    assert "cache get_or_put" in {outer.name, inner.name}
+    exporter.clear()
+    assert client.get_or_put("k", 1) == await client.aget_or_put("k", 2) == 1
+    assert await client.aget_or_put("l", lambda: 3) == 3
+    assert named(exporter) == ["cache get_or_put"] * 3
+    pages = frozenset([("cloudcached.cache", "pages"), ("cloudcached.verb", "get_or_put")])
+    assert points(reader, "cloudcached.call.duration")[pages].count == 8
+    with pytest.raises(ZeroDivisionError):
+        client.get_or_put("none", lambda: 1 // 0)
+    assert not exporter.get_finished_spans()[0].status.is_ok
+    exporter.clear()
+    done.remove()
+    double(1)
+    await client.aget_or_put("k", 2)
+    assert named(exporter) == []
+
+
+async def test_spans_of_what_is_awaited_near(clock: FakeClock) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from cloudcached.metrics.opentelemetry import instrument
+
+    client, exporter = Client("memory://", clock=clock, near=NEAR), InMemorySpanExporter()
+    tracers = TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    instrumentation = instrument(client, tracer_provider=tracers)
+    await client.aput("k", 1)
+    assert [await client.aget("k"), await client.aget("k")] == [1, 1]
+    assert [span.attributes.get("cloudcached.hit") for span in exporter.get_finished_spans()] == [None, True, True]
+    assert named(exporter) == ["cache put", "cache get", "cache get"]
+    instrumentation.remove()
+    assert await client.aget("k") == 1
+    assert named(exporter) == []
+    tracers.shutdown()
