@@ -37,8 +37,8 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
     takes them. Options (keyword-only) are those of the documentation's table; an unknown one is a ``ConfigError``
     that lists the known ones. *clock* is for tests.
 
-    The constructor does no I/O. A client is thread-safe and may be used after a fork. Each verb has a twin that is
-    awaited, its name with an ``a`` before it: ``await client.aget(key)``.
+    The constructor does no I/O. A client is thread-safe and may be used after a fork. Each verb but ``open`` has a twin
+    that is awaited, its name with an ``a`` before it: ``await client.aget(key)``; locks take ``async with``.
 
     Everywhere, *time_to_expire* is seconds (int, float) or a ``timedelta``; ``None`` is never, zero or negative gone
     at once. Every verb may raise ``StoreError`` when the bucket cannot be asked within the ``timeout`` option, and
@@ -359,14 +359,14 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
     def lock(
         self,
         name: str,
-        timeout: float | None = 60.0,
+        timeout: float | dt.timedelta | None = 60.0,
         *,
         blocking: bool = True,
         blocking_timeout: float | None = None,
     ) -> Lock:
-        """Return a lock with a lease, a context manager; nothing is sent before it is acquired.
+        """Return a lock with a lease, a context manager, also for ``async with``; nothing is sent before it is acquired.
 
-        timeout: seconds of the lease, after which another may take the lock; ``None`` holds it until it is released,
+        timeout: seconds of the lease, or a ``timedelta``, after which another may take the lock; ``None`` holds it until it is released,
         also when its holder has died. blocking: False asks once. blocking_timeout: seconds to wait for it, ``None``
         without end. Never silent: raises ``LockError`` or ``StoreError``.
 

@@ -7,17 +7,23 @@ could not be tied to it on every store, and would lose the count.
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+import math
 import os
 import random
 import secrets
+import threading
 from dataclasses import dataclass
 from types import TracebackType
 
+from . import pool
 from .engine import Engine
 from .entry import Place
 from .errors import ConfigError, LockError, OutcomeUnknown, ReadOnlyError, StoreError
+from .forks import PerProcess
 from .seen import Seen
+from .steps import Pause, Request, Steps, ado, do
 
 log = logging.getLogger("cloudcached")
 
@@ -70,7 +76,10 @@ class Lock:
     suspended for longer than its lease does not notice. What must not be done twice has to be protected where it is
     done: pass on ``fencing``, which grows each time the lock is taken, and refuse any number below one already seen.
 
-    An object belongs to one owner: threads make their own, and a forked child holds nothing of its parent's.
+    An object belongs to one owner: threads make their own, and a forked child holds nothing of its parent's. A call that
+    raises ``StoreError`` or ``OutcomeUnknown`` may have been done or not; the same call on the same object settles it.
+
+    ``async with`` works too; each method has a twin that is awaited, its name with an ``a`` before it.
     """
 
     def __init__(
@@ -78,23 +87,27 @@ class Lock:
         engine: Engine,
         name: str,
         *,
-        timeout: float | None,
+        timeout: float | dt.timedelta | None,
         kind: str = "lock",
         blocking: bool = True,
         blocking_timeout: float | None = None,
     ) -> None:
-        if timeout is not None and not timeout > 0:
-            raise ConfigError(f"a lock's timeout is a positive number of seconds, or None for ever; not {timeout!r}")
+        lease = None if timeout is None else _seconds("a lock's timeout", timeout, ", or None for ever")
+        if blocking_timeout is not None and not isinstance(blocking_timeout, (int, float)):
+            raise ConfigError(f"blocking_timeout is seconds, or None for without end; not {blocking_timeout!r}")
         self.name = name
         self._engine = engine
         self._place = Place(name, engine.names.reserved(kind, name), hashed=False)
-        self._timeout = timeout
+        self._timeout = lease
         self._blocking = blocking
         self._blocking_timeout = blocking_timeout
         self._owner = ""
         self._record: Seen | None = None
         self._pid = 0
         self._ends: float | None = None
+        #: Held while the lock is being taken, so that who is cancelled meanwhile can tell whether it was.
+        self._taking = PerProcess(threading.Lock)
+        self._given_up = False
         #: How often the lock had been taken when this owner took it: grows with each holder. 0 before the first.
         self.fencing = 0
 
@@ -108,8 +121,31 @@ class Lock:
         **Atomicity:** of all callers one takes it. **Cost:** 1 GET + 1 conditional PUT; 1 GET for each look at a lock
         that is held, with waits that double up to 2 seconds.
         """
+        return do(self._acquired(blocking, blocking_timeout))
+
+    async def aacquire(self, blocking: bool | None = None, blocking_timeout: float | None = None) -> bool:
+        """Await what ``acquire`` does; no thread is held between two looks.
+
+        Who is cancelled meanwhile does not hold the lock: what was taken by then is given back in the background.
+        """
+        import asyncio  # noqa: PLC0415 - it takes its time, and only those who await need it
+
+        try:
+            return await ado(self._acquired(blocking, blocking_timeout))
+        except asyncio.CancelledError:
+            self._given_up = True
+            pool.start(self._give_back)
+            raise
+
+    def _give_back(self) -> None:
+        with self._taking():
+            if self._held is not None:
+                self.release_quietly()
+
+    def _acquired(self, blocking: bool | None, blocking_timeout: float | None) -> Steps[bool]:
         if self._held is not None:
             raise LockError(f"this object holds the lock {self.name!r} already")
+        self._given_up = False
         if self._engine.read_only == "drop":
             return False
         if self._engine.read_only:
@@ -119,11 +155,11 @@ class Lock:
         limit = self._blocking_timeout if blocking_timeout is None else blocking_timeout
         end = None if limit is None else clock.monotonic() + limit
         wait = _FIRST_WAIT
-        while not self._take():
+        while not (yield Request(self._take)):
             pause = random.uniform(wait / 2, wait)  # noqa: S311 - spreads load, protects nothing
             if not blocking or (end is not None and clock.monotonic() + pause > end):
                 return False
-            clock.sleep(pause)
+            yield Pause(clock, pause)
             wait = min(wait * 2, _LONGEST_WAIT)
         return True
 
@@ -132,14 +168,15 @@ class Lock:
 
         Raises ``LockError`` if this object does not hold it, or its lease ran out and another has taken it.
 
-        **Atomicity:** frees only this owner's own record. **Cost:** 1 conditional PUT.
+        **Atomicity:** frees only this owner's own record. **Cost:** 1 conditional PUT; + 1 GET, and perhaps + 1
+        conditional PUT, after a call that failed.
         """
-        held = self._held
-        if held is None:
-            raise LockError(f"the lock {self.name!r} is not held by this object")
+        self._swap(_Record(_FREE, None, self.fencing))
         self._held, self._ends = None, None
-        if self._write(_Record(_FREE, None, self.fencing), held) is None:
-            raise LockError(f"the lease of {self.name!r} ran out, and another has taken the lock")
+
+    async def arelease(self) -> None:
+        """Await ``release`` on the shared pool."""
+        await pool.run(self.release)
 
     def release_quietly(self) -> None:
         """Give the lock back if that can be done: its lease ends anyway."""
@@ -148,27 +185,33 @@ class Lock:
         except (LockError, StoreError, OutcomeUnknown) as error:
             log.info("the lock %r was not released: %s", self.name, error)
 
-    def extend(self, additional_time: float, replace_ttl: bool = False) -> None:
+    def extend(self, additional_time: float | dt.timedelta, replace_ttl: bool = False) -> None:
         """Lengthen the lease by *additional_time* seconds; with *replace_ttl* to that many from now.
 
-        Raises ``LockError`` if this object does not hold the lock, or another has taken it.
+        Raises ``LockError`` if this object does not hold the lock, holds it for ever, or another has taken it.
 
-        **Atomicity:** as ``release``. **Cost:** 1 conditional PUT.
+        **Atomicity** and **Cost:** as ``release``.
         """
-        if self._held is None:
-            raise LockError(f"the lock {self.name!r} is not held by this object")
+        seconds = _seconds("additional_time", additional_time)
+        if self._held is not None and self._ends is None:
+            raise LockError(f"the lock {self.name!r} is held for ever: there is no lease to extend")
         now = self._engine.clock.monotonic()
-        lease = additional_time + (0 if replace_ttl or self._ends is None else max(0.0, self._ends - now))
-        held = self._write(_Record(self._owner, lease, self.fencing), self._held)
-        if held is None:
-            self._held = None
-            raise LockError(f"the lease of {self.name!r} ran out, and another has taken the lock")
-        self._held, self._ends = held, now + lease
+        lease = seconds + (0 if replace_ttl or self._ends is None else max(0.0, self._ends - now))
+        self._held = self._swap(_Record(self._owner, lease, self.fencing))
+        self._ends = now + lease
+
+    async def aextend(self, additional_time: float | dt.timedelta, replace_ttl: bool = False) -> None:
+        """Await ``extend`` on the shared pool."""
+        await pool.run(self.extend, additional_time, replace_ttl)
 
     def locked(self) -> bool:
         """Tell whether anybody holds the lock. **Cost:** 1 GET."""
         seen, record = self._look()
         return record.is_held(seen.age)
+
+    async def alocked(self) -> bool:
+        """Await ``locked`` on the shared pool."""
+        return await pool.run(self.locked)
 
     def owned(self) -> bool:
         """Tell whether this object holds the lock and its lease still runs. **Cost:** 1 GET if it may."""
@@ -177,8 +220,18 @@ class Lock:
         seen, record = self._look()
         return record.owner == self._owner and record.is_held(seen.age)
 
+    async def aowned(self) -> bool:
+        """Await ``owned`` on the shared pool."""
+        return await pool.run(self.owned)
+
     def __enter__(self) -> Lock:  # noqa: PYI034 - Self needs Python 3.11
-        if not self.acquire():
+        return self._entered(self.acquire())
+
+    async def __aenter__(self) -> Lock:  # noqa: PYI034
+        return self._entered(await self.aacquire())
+
+    def _entered(self, taken: bool) -> Lock:
+        if not taken:
             raise LockError(f"the lock {self.name!r} could not be taken in time")
         return self
 
@@ -187,6 +240,12 @@ class Lock:
     ) -> None:
         if self._pid == os.getpid():  # a forked child may leave the block too
             self.release()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pid == os.getpid():
+            await self.arelease()
 
     @property
     def _held(self) -> Seen | None:
@@ -202,18 +261,40 @@ class Lock:
         return seen, _Record.parse(seen)
 
     def _take(self) -> bool:
-        seen, record = self._look()
-        if record.is_held(seen.age):
-            return False
-        owner, fencing = secrets.token_hex(8), record.fencing + 1
-        # The lease is counted from before the record was written: the holder never believes in it for too long.
-        began = self._engine.clock.monotonic()
-        held = self._write(_Record(owner, self._timeout, fencing), seen)
+        with self._taking():
+            seen, record = self._look()
+            held: Seen | None = seen
+            if not record.is_held(seen.age):
+                record = _Record(secrets.token_hex(8), self._timeout, record.fencing + 1)
+                # The lease is counted from before the record was written: the holder never believes in it for too long.
+                began = self._engine.clock.monotonic()
+                self._held, self._owner = None, record.owner
+                self._ends = None if self._timeout is None else began + self._timeout
+                held = self._write(record, seen)
+            elif self._pid != os.getpid() or record.owner != self._owner:
+                held = None  # else it is held by an earlier try of this owner, which was not told so
+            if held is None:
+                return False
+            self._held, self.fencing = held, record.fencing
+            if self._given_up:
+                self.release_quietly()
+            return self._held is not None
+
+    def _swap(self, record: _Record) -> Seen:
+        """Replace this owner's own record by *record*; also what a call that failed has made of it."""
+        if self._held is None:
+            raise LockError(f"the lock {self.name!r} is not held by this object")
+        held = self._write(record, self._held)
         if held is None:
-            return False
-        self._held, self._owner, self.fencing = held, owner, fencing
-        self._ends = None if self._timeout is None else began + self._timeout
-        return True
+            seen, now = self._look()
+            if now == record:
+                held = seen
+            elif now.owner == self._owner:
+                held = self._write(record, seen)
+        if held is None:
+            self._held = None
+            raise LockError(f"the lease of {self.name!r} ran out, and another has taken the lock")
+        return held
 
     def _write(self, record: _Record, base: Seen) -> Seen | None:
         engine = self._engine
@@ -223,3 +304,10 @@ class Lock:
         if not written or now is None or (now.live and now.value != str(record)):
             return None
         return now
+
+
+def _seconds(name: str, value: object, otherwise: str = "") -> float:
+    seconds = value.total_seconds() if isinstance(value, dt.timedelta) else value
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+        raise ConfigError(f"{name} is a positive number of seconds{otherwise}; not {value!r}")
+    return float(seconds)
