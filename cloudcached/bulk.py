@@ -39,7 +39,8 @@ class Bulk:
         wanted = dict.fromkeys(key if isinstance(key, str) else engine.place(key).key for key in keys)
         known = engine.at_hand(wanted)
         places = [engine.place(key) for key in wanted if key not in known]
-        answers = ((place.key, answer) for place, answer in fan_out(_caught(engine.fetch), places))
+        fetch = _Patience(engine).around(engine.fetch)
+        answers = ((place.key, answer) for place, answer in fan_out(fetch, places))
         found = ((key, value) for key, value in chain(known.items(), answers) if value is not MISSING)
         counts = engine.counters.counts
         counts["looked"] += len(wanted)
@@ -68,15 +69,16 @@ class Bulk:
 
         encode = _caught(self._engine.codec.serialize)
         pairs = ((key, encode(value)) for key, value in mapping.items())
-        return _told("put_many", ((key, answer) for (key, _), answer in fan_out(_caught(put_pair), pairs)))
+        store = _Patience(self._engine).around(put_pair)
+        return _told("put_many", ((key, answer) for (key, _), answer in fan_out(store, pairs)))
 
     def delete_many(self, keys: Iterable[str]) -> None:
         """Remove *keys*."""
         by_object_key = {self._engine.place(key).object_key: key for key in keys}
         failures: dict[str, CloudCachedError] = {}
         with self._engine.writing(by_object_key.values()):
-            batches = _batches(by_object_key, _DELETE_LIMIT)
-            for _, failed in fan_out(self._delete_batch, batches, ahead=_DELETES_AT_ONCE):
+            delete = partial(self._delete_batch, _Patience(self._engine))
+            for _, failed in fan_out(delete, _batches(by_object_key, _DELETE_LIMIT), ahead=_DELETES_AT_ONCE):
                 failures.update((by_object_key[object_key], error) for object_key, error in failed.items())
         if failures:
             raise PartialFailure("delete_many", {}, failures)
@@ -128,9 +130,10 @@ class Bulk:
         _check_prefix(prefix)
         failures: dict[str, CloudCachedError] = {}
         removed: list[int] = []
+        patience = _Patience(self._engine)
 
         def remove(object_keys: list[str]) -> dict[str, CloudCachedError]:
-            failed = self._delete_batch(object_keys)
+            failed = self._delete_batch(patience, object_keys)
             removed.append(len(object_keys) - len(failed))
             if progress is not None:
                 progress(sum(removed))
@@ -161,22 +164,75 @@ class Bulk:
             if key is not None and key.startswith(prefix):
                 yield row.object_key, key
 
-    def _delete_batch(self, object_keys: list[str]) -> dict[str, CloudCachedError]:
+    def _delete_batch(self, patience: _Patience, object_keys: list[str]) -> dict[str, CloudCachedError]:
         """Remove up to 1,000 objects; return the error of each that is still there."""
         engine = self._engine
+        over = patience.over
+        if over is not None:
+            return dict.fromkeys(object_keys, over)
         budget = engine.budget(more=len(object_keys) * _DELETE_S_PER_KEY)
         final: dict[str, CloudCachedError] = {}
         pending = object_keys
         try:
             while pending:
                 failed = engine.call(budget, engine.store.delete_many, pending)
+                patience.succeeded()
                 final.update((name, error) for name, error in failed.items() if not error.retryable)
                 pending = [name for name, error in failed.items() if error.retryable]
                 if pending:
                     budget.spend(failed[pending[0]])
         except StoreError as error:
+            patience.failed(error)
             final.update(dict.fromkeys(pending, error))
         return final
+
+
+class _Patience:
+    """How long a bulk call goes on: when nothing has succeeded for a whole timeout, the rest fails unasked.
+
+    Each key has a timeout of its own, so that calls of any size are possible; with a store that answers nothing, or
+    503 alone, thousands of them would take their timeouts one after the other.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._now = engine.clock.monotonic
+        self._timeout = engine.budget().left
+        self._succeeded = self._now()
+        self._error: StoreError | None = None
+
+    @property
+    def over(self) -> StoreError | None:
+        """What the rest fails with; ``None`` while there is patience."""
+        is_over = self._error is not None and self._now() - self._succeeded >= self._timeout
+        return self._error if is_over else None
+
+    def succeeded(self) -> None:
+        """Take note that the store has done something."""
+        self._succeeded = self._now()
+
+    def failed(self, error: StoreError) -> None:
+        """Take note of a failure."""
+        if error.retryable:
+            self._error = error
+
+    def around(self, function: Callable[[T], R]) -> Callable[[T], R | CloudCachedError]:
+        """Return *function* with its errors as answers, so that one bad key does not lose the others."""
+
+        def call(item: T) -> R | CloudCachedError:
+            over = self.over
+            if over is not None:
+                return over
+            try:
+                answer = function(item)
+            except StoreError as error:
+                self.failed(error)
+                return error
+            except CloudCachedError as error:
+                return error
+            self.succeeded()
+            return answer
+
+        return call
 
 
 def _check_prefix(prefix: object) -> None:

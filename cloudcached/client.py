@@ -6,7 +6,7 @@ import datetime as dt
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from ._async import AsyncTwins
 from ._types import MISSING, Clock, TimeToExpire
@@ -276,7 +276,7 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
         """
         return self._bulk.get_many(keys)
 
-    @verb(dict, writes=True, partial=lambda failure: failure.results)
+    @verb(dict, writes=True, partial=lambda failure: {**failure.results, **dict.fromkeys(failure.failures, False)})
     def put_many(
         self, mapping: Mapping[str, Any], time_to_expire: TimeToExpire = 3600, replace: bool = False
     ) -> dict[str, bool]:
@@ -286,7 +286,7 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
 
         **Atomicity:** each entry for itself. **Cost:** as ``put`` for each key, in parallel.
         """
-        return self._bulk.put_many(mapping, lambda key, value: Client.put(self, key, value, time_to_expire, replace))
+        return self._bulk.put_many(mapping, lambda key, value: _put(self, key, value, time_to_expire, replace))
 
     @verb(False, writes=True)
     def delete_many(self, keys: Iterable[str]) -> bool:
@@ -407,4 +407,6 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
         return engine.change(place, renew, budget)
 
 
+#: ``put`` as one of many: counted, and never silent, for that is up to ``put_many``.
+_put: Callable[..., bool] = loud(cast("Any", Client.put).__wrapped__)
 _shared: PerProcess[tuple[threading.Lock, dict[Config, Client]]] = PerProcess(lambda: (threading.Lock(), {}))

@@ -136,9 +136,9 @@ def wrap(client: Client, make: Callable[[Store], S]) -> S:
 class Bench:
     """Two clients of one cache in memory, of which one goes by a faulty store."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, **options: Any) -> None:
         self.clock = clock
-        self.client = Client("memory://", clock=clock)
+        self.client = Client("memory://", clock=clock, **options)
         self.rival = Client("memory://", clock=clock)
         self.rival._engine.store = self.client._engine.store
         self.store = wrap(self.client, FaultyStore)

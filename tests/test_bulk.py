@@ -223,6 +223,62 @@ class TestClear:
         assert max(told) == 6_000 - left
 
 
+class TestPatience:
+    """A store that answers nothing takes one timeout of a call, whatever its size, and not one for each key."""
+
+    KEYS = tuple(f"{number}" for number in range(500))
+
+    @pytest.mark.parametrize("silent", [False, True])
+    @pytest.mark.parametrize(
+        ("verb", "call"),
+        [
+            ("get_many", lambda client: client.get_many(TestPatience.KEYS)),
+            ("put_many", lambda client: client.put_many(dict.fromkeys(TestPatience.KEYS, 1), replace=True)),
+            ("delete_many", lambda client: client.delete_many(map(str, range(20_000)))),
+        ],
+        ids=["get_many", "put_many", "delete_many"],
+    )
+    def test_ends_with_the_timeout(self, clock, verb, call, silent):
+        bench = Bench(clock, fail_silently=silent)
+        asked = []
+
+        def busy(_: Callable[[], Any]) -> Any:
+            asked.append(clock.monotonic())
+            clock.advance(0.01)
+            raise StoreBusy("busy")
+
+        bench.store.script(verb if verb == "delete_many" else verb[:3], *[busy] * 100_000)
+        if silent:
+            assert call(bench.client) == {"get_many": {}, "put_many": dict.fromkeys(self.KEYS, False)}.get(verb, False)
+            assert bench.client.stats()["silenced.PartialFailure"] == 1
+        else:
+            with pytest.raises(PartialFailure) as caught:
+                call(bench.client)
+            assert len(caught.value.failures) in (500, 20_000)
+        bound = 5 + 1_000 * 0.02 if verb == "delete_many" else 5
+        assert asked[-1] - asked[0] <= 3 * bound  # not 500 times, or 20
+        assert bench.client.stats()[f"errors.{verb}"] == 1
+
+    def test_goes_on_as_long_as_something_succeeds(self, bench):
+        bench.rival.put_many(dict.fromkeys(self.KEYS, 1))
+
+        def slow(forward: Callable[[], Any]) -> Any:
+            bench.clock.advance(0.1)
+            return forward()
+
+        def busy(_: Callable[[], Any]) -> Any:
+            bench.clock.advance(0.1)
+            raise StoreBusy("busy")
+
+        bench.store.script("get", *[busy, slow] * 1_000)
+        try:
+            found = bench.client.get_many(self.KEYS)
+        except PartialFailure as failure:  # the threads share a clock: a few have bad luck
+            found = failure.results
+        assert bench.clock.monotonic() > 50
+        assert len(found) > 400
+
+
 class TestLongKeys:
     """Names that are hashes: the key is inside, and whoever wrote it there may have lied."""
 
