@@ -248,12 +248,14 @@ class S3Cache(BeyondDjango):
     def incr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         """Move an entry to another version, and return that. Its timeout stays.
 
-        Raises ``ValueError`` where there is no live entry. **Atomicity:** none; for a moment both versions are there.
-        **Cost:** GET, PUT, DELETE, and 2 HEADs.
+        Raises ``ValueError`` where there is no live entry, and where it could not be stored under the other version:
+        then it stays where it is. **Atomicity:** none; for a moment both versions are there. **Cost:** GET, PUT,
+        DELETE, and 2 HEADs.
         """
         version = self.version if version is None else version
         value, left = self.get(key, MISSING, version), self.client.ttl(self.make_key(key, version))
-        self.set(key, _moved(key, value, left), left, version + delta)
+        name = self.make_and_validate_key(key, version + delta)
+        _must_be_stored(key, self.client.put(name, _moved(key, value, left), left, replace=True))
         self.delete(key, version)
         return version + delta
 
@@ -261,7 +263,9 @@ class S3Cache(BeyondDjango):
         """See ``incr_version``."""
         version = self.version if version is None else version
         value, left = await self.aget(key, MISSING, version), await self.client.attl(self.make_key(key, version))
-        await self.aset(key, _moved(key, value, left), left, version + delta)
+        name = self.make_and_validate_key(key, version + delta)
+        encoded = await self._encoded({name: _moved(key, value, left)})
+        _must_be_stored(key, await self.client.aput(name, encoded[name], left, replace=True))
         await self.adelete(key, version)
         return version + delta
 
@@ -273,6 +277,12 @@ def _moved(key: Any, value: Any, left: float | None) -> Any:
     if value is MISSING or left == 0:
         raise KeyMissing(f"Key '{key}' not found")
     return value
+
+
+def _must_be_stored(key: Any, stored: bool) -> None:
+    """Raise what a missing entry raises where a write failed in silence: the old entry must not be removed then."""
+    if not stored:
+        raise KeyMissing(f"Key '{key}' could not be stored under its new version; it stays under the old one")
 
 
 def _stored(failure: PartialFailure) -> dict[str, bool]:

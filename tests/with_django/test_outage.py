@@ -10,7 +10,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.test import Client
 
-from cloudcached import PartialFailure, StoreError
+from cloudcached import PartialFailure, StoreBusy, StoreError
 from cloudcached_django import S3Cache
 
 
@@ -73,6 +73,26 @@ def test_there_is_nothing_to_count_or_to_move(call: Callable[..., Any]) -> None:
     for verb in ("incr", "decr", "incr_version", "decr_version"):
         with pytest.raises(ValueError):
             call(verb, "key")
+
+
+@pytest.mark.parametrize("verb", ["incr_version", "decr_version"])
+def test_what_cannot_be_stored_under_its_new_version_stays(
+    make_cache: Callable[..., Any], watch: Callable[[Any], Any], verb: str
+) -> None:
+    cache = make_cache(VERSION=5, OPTIONS={"timeout": 0.2})
+    cache.set("key", "value", 60)
+
+    def refuse_writes(request: str, _: str) -> None:
+        if request == "put":
+            raise StoreBusy("503 SlowDown")
+
+    store = watch(cache)
+    store.before = refuse_writes
+    with pytest.raises(ValueError, match="stays under the old one"):
+        getattr(cache, verb)("key")
+    assert "delete" not in store.since()
+    assert cache.get("key") == "value"
+    assert [cache.get("key", version=version) for version in (4, 6)] == [None, None]
 
 
 @pytest.mark.parametrize(("verb", "args"), [row[:2] for row in ANSWERS if row[0] != "set_many"])
