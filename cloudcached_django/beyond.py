@@ -133,13 +133,13 @@ class BeyondDjango(ClientCache):
     ) -> int:
         """Remove the entries whose keys match *pattern*, and return their number. See ``iter_keys``.
 
-        *prefix* stands in for ``KEY_PREFIX``. **Cost:** 1 LIST per 1,000 entries at ``LOCATION``, 1 DeleteObjects per
-        1,000 that match.
+        0 also where failures are silent and some could not be removed: nothing is known of the others then.
+        *prefix* stands in for ``KEY_PREFIX``. **Atomicity:** each entry for itself. **Cost:** 1 LIST per 1,000 entries
+        at ``LOCATION``, 1 DeleteObjects per 1,000 that match.
         """
         wanted = self._pattern(pattern, version, prefix)
         names = [name for name in self.client.keys(wanted.beginning) if wanted.matches(name)]
-        self.client.delete_many(names)
-        return len(names)
+        return len(names) if self.client.delete_many(names) else 0
 
     async def adelete_pattern(
         self,
@@ -151,8 +151,7 @@ class BeyondDjango(ClientCache):
         """See ``delete_pattern``."""
         wanted = self._pattern(pattern, version, prefix)
         names = [name for name in await self.client.akeys(wanted.beginning) if wanted.matches(name)]
-        await self.client.adelete_many(names)
-        return len(names)
+        return len(names) if await self.client.adelete_many(names) else 0
 
     def _pattern(self, search: str, version: int | None, prefix: str | None = None) -> Pattern:
         prefix = self.key_prefix if prefix is None else prefix

@@ -10,7 +10,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.test import Client
 
-from cloudcached import PartialFailure, StoreBusy, StoreError
+from cloudcached import AccessDenied, PartialFailure, StoreBusy, StoreError
 from cloudcached_django import S3Cache
 
 
@@ -93,6 +93,19 @@ def test_what_cannot_be_stored_under_its_new_version_stays(
     assert "delete" not in store.since()
     assert cache.get("key") == "value"
     assert [cache.get("key", version=version) for version in (4, 6)] == [None, None]
+
+
+def test_what_could_not_be_removed_is_not_counted(make_cache: Callable[..., Any], watch: Callable[[Any], Any]) -> None:
+    cache = make_cache()
+    cache.set_many({"a": 1, "b": 2})
+
+    def deny_removals(request: str, _: object) -> None:
+        if request == "delete_many":
+            raise AccessDenied("403 AccessDenied")
+
+    watch(cache).before = deny_removals
+    assert cache.delete_pattern("*") == 0
+    assert cache.get_many(["a", "b"]) == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize(("verb", "args"), [row[:2] for row in ANSWERS if row[0] != "set_many"])
