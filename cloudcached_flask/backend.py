@@ -31,7 +31,8 @@ class S3Cache(BaseCache):
     default_timeout: for entries stored without one: seconds or a ``timedelta``, 0 for never.
     key_prefix: put before every key, and what ``clear`` keeps to; a str, or a callable that is asked at every call.
     lock: of all requests that miss a key one computes it, and the others wait: True, or the seconds of the lease, which
-    is also how long they wait (60). A ``get`` that misses within a request is expected to be followed by a ``set``.
+    is also how long they wait (60). A ``get`` that misses within a request is expected to be followed by a ``set``; on a
+    read-only cache nobody waits, since none follows.
     ignore_delete_many_errors: ``delete_many`` returns what it deleted instead of raising ``RuntimeError``.
     options: those of ``cloudcached.Client``. Without ``signing_key`` a cache that Flask-Caching made signs with the
     app's ``SECRET_KEY``, and one made by hand does not sign.
@@ -59,7 +60,9 @@ class S3Cache(BaseCache):
         self._url = url
         # A site serves its pages without a cache rather than not at all.
         self._options = {"fail_silently": True, **options}
-        self._turns = None if lock is False else Turns(lambda: self.client, _lease(lock))
+        lease = _lease(lock)
+        # Who may not write can take no lease, and stores nothing that others could wait for.
+        self._turns = Turns(lambda: self.client, lease) if lease and not options.get("read_only") else None
         self._app: Flask | None = None
         self._client: Client | None = None
 
@@ -253,7 +256,9 @@ def _seconds(timeout: float | dt.timedelta) -> int:
 
 
 def _lease(lock: object) -> float:
-    """Return the seconds of a lease. Raises ``ConfigError``."""
+    """Return the seconds of a lease, 0 for none. Raises ``ConfigError``."""
+    if lock is False:
+        return 0.0
     if lock is True:
         return 60.0
     if not isinstance(lock, (int, float)) or not 0 < lock < math.inf:

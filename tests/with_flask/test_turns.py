@@ -174,6 +174,17 @@ def test_a_store_that_is_away_is_no_reason_to_wait(free_url, view):
     assert app.test_client().get("/page").text == "call 1"
 
 
+@pytest.mark.parametrize("read_only", ["refuse", "drop"])
+def test_a_read_only_cache_takes_no_turns(any_url, view, read_only):
+    view.may_end.set()
+    app = site(any_url, view, lock=2, read_only=read_only)
+    assert app.test_client().get("/look").text == "None"
+    assert app.test_client().get("/page").text == "call 1"
+    with app.app_context():
+        stats = next(iter(app.extensions["cache"].values())).client.stats()
+    assert (stats["requests.get"], "requests.put" in stats) == (2, False)  # each was looked for once
+
+
 @pytest.fixture
 def free_url(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
