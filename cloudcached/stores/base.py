@@ -230,7 +230,8 @@ class Store(abc.ABC):
     def list(self, prefix: str, *, after: str = "", timeout: float) -> tuple[list[Listed], bool]:
         """Return one page of the objects under *prefix* in byte order, from behind the name *after*.
 
-        The second value says whether there is more. A page has at most 1,000 rows. Cost: 1 LIST.
+        The second value says whether there is more. A page has at most 1,000 rows; all there are, where the store can
+        only be listed from the beginning to the end. Cost: 1 LIST.
         """
 
     @property

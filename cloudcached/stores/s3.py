@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 #: What a server may take for each part beside the timeout, to make an object of them.
 _SECONDS_PER_PART = 0.02
+#: How the names of directory buckets end, which are S3 Express's, and of access points of these.
+_DIRECTORIES = ("--x-s3", "--xa-s3")
 #: What belongs to a lifecycle configuration beside its rules, and is reset where it is not sent.
 _LEAST_SIZE = "TransitionDefaultMinimumObjectSize"
 
@@ -72,6 +74,7 @@ class S3Store(Store):
         self.config = config
         self.sessions = Sessions(dict(config.s3), config.timeout)
         self._bucket = config.bucket
+        self._is_directory = config.bucket.endswith(_DIRECTORIES)
         #: What every PUT asks for: server-side encryption, in boto3's names.
         self._sse = dict(config.sse)
         #: Whether the bucket was seen: what a 404 without a word means is asked once.
@@ -216,14 +219,33 @@ class S3Store(Store):
         return failures
 
     def list(self, prefix: str, *, after: str = "", timeout: float) -> tuple[list[Listed], bool]:
-        """Return one page of the objects under *prefix*. **Cost:** 1 LIST."""
-        behind: dict[str, Any] = {"StartAfter": after} if after else {}
-        answer = self._call("list", "", timeout, "list_objects_v2", Prefix=prefix, MaxKeys=BATCH, **behind)
-        rows = [
-            Listed(row["Key"], row.get("ETag", "").strip('"'), row["Size"], row["LastModified"].timestamp())
-            for row in answer.get("Contents", ())
-        ]
-        return rows, bool(answer.get("IsTruncated"))
+        """Return one page of the objects under *prefix*; all of them on S3 Express.
+
+        **Cost:** 1 LIST; on S3 Express 1 per 1,000 objects, each with *timeout* for itself, as pages have elsewhere.
+        """
+        if self._is_directory:
+            # Directory buckets are listed in no order, behind no name, and under whole segments only. So where a page
+            # ends says nothing of what is left, and the token that does is of one listing, which the port has no place
+            # for: only all rows in order keep its promise. They fit in memory, a few hundred bytes each: where a
+            # gigabyte is that dear, caches are small.
+            rows = (row for row in self._directory(prefix, timeout) if row.object_key.startswith(prefix))
+            behind = (row for row in rows if row.object_key > after)
+            return sorted(behind, key=lambda row: row.object_key), False
+        start: dict[str, Any] = {"StartAfter": after} if after else {}
+        answer = self._call("list", "", timeout, "list_objects_v2", Prefix=prefix, MaxKeys=BATCH, **start)
+        return [*_rows(answer)], bool(answer.get("IsTruncated"))
+
+    def _directory(self, prefix: str, timeout: float) -> Iterator[Listed]:
+        """Yield the objects of a directory bucket under the whole segments of *prefix*, in no order."""
+        segments = prefix[: prefix.rfind("/") + 1]
+        arguments: dict[str, Any] = {"Prefix": segments} if segments else {}
+        while True:
+            answer = self._call("list", "", timeout, "list_objects_v2", MaxKeys=BATCH, **arguments)
+            yield from _rows(answer)
+            token = answer.get("NextContinuationToken")
+            if not token:
+                return
+            arguments["ContinuationToken"] = token
 
     def lifecycle(self, *, timeout: float) -> dict[str, Any]:
         """Return the bucket's lifecycle configuration, as ``put_lifecycle`` takes it. **Cost:** 1 request."""
@@ -318,6 +340,11 @@ class S3Store(Store):
             answer["LastModified"].timestamp(),
             parsedate_to_datetime(date).timestamp() if date else None,
         )
+
+
+def _rows(answer: Mapping[str, Any]) -> Iterator[Listed]:
+    for row in answer.get("Contents", ()):
+        yield Listed(row["Key"], row.get("ETag", "").strip('"'), row["Size"], row["LastModified"].timestamp())
 
 
 def _sent(body: Body, deadline: Deadline, sha256: str | None = None) -> Any:
