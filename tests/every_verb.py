@@ -44,6 +44,8 @@ VERBS: dict[str, tuple[Verb, Any]] = {
     "put_file": (lambda c: c.put_file("new file", io.BytesIO(b"x" * 100)), False),
     "put_file over": (lambda c: c.put_file("doomed", io.BytesIO(b"x" * 100), replace=True), False),
     "get_file": (lambda c: c.get_file("big", io.BytesIO()), False),
+    "open": (lambda c: read_opened(c, "big"), KeyMissing),
+    "open to write": (lambda c: write_opened(c, "opened"), False),
     "update": (lambda c: c.update("text", 2), False),
     "delete": (lambda c: c.delete("doomed"), False),
     "delete_many": (lambda c: c.delete_many(["doomed"]), False),
@@ -62,6 +64,18 @@ VERBS: dict[str, tuple[Verb, Any]] = {
     "lock": (lambda c: c.lock("name", blocking=False).acquire(), StoreError),
 }
 TOKENS: dict[Client, Any] = {}
+
+
+def read_opened(client: Client, key: str) -> int:
+    with client.open(key) as file:
+        return len(file.read())
+
+
+def write_opened(client: Client, key: str) -> bool:
+    """Return whether what was written was stored."""
+    with client.open(key, "wb") as file:
+        file.write(b"x" * 100)
+    return file.stored
 
 
 def timed(verb: Verb, client: Client) -> tuple[float, Any]:

@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib.sessions.backends.base import CreateError
+from django.contrib.sessions.backends.cache import SessionStore
+from django.core.cache import caches
 from django.test import Client
+from fault_proxy import FaultProxy, answers
 
 from cloudcached import AccessDenied, PartialFailure, StoreBusy, StoreError
+from cloudcached.testing import FakeClock
 from cloudcached_django import S3Cache
 
 
@@ -24,6 +29,18 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testsecret")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         yield f"s3://bucket/{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def overloaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """Give a server that answers everything with 503, and set the environment that leads to it."""
+    with FaultProxy("http://127.0.0.1:9") as server:
+        server.fault = answers(503, "SlowDown")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testsecret")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield server
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -126,3 +143,43 @@ def test_pages_are_served(settings: Any, nowhere: str) -> None:
         for path, page in [("cached", f"cached {number}"), ("fragment/Ada", f"Ada {number}"), ("visits", f"{number}")]:
             response = client.get(f"/{path}/")
             assert (response.status_code, response.content.decode()) == (200, page)
+
+
+@pytest.fixture
+def busy_site(settings: Any, overloaded: FaultProxy) -> Any:
+    """Give the settings of a site whose cache is there."""
+    location = f"s3://bucket/{overloaded.port}"
+    settings.CACHES = {"default": {"BACKEND": "cloudcached_django.S3Cache", "LOCATION": location}}
+    return settings
+
+
+@pytest.fixture
+def hurried(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """Give the clock by which all clients wait, and no time passes."""
+    for name in ("time", "monotonic", "sleep"):
+        monkeypatch.setattr(f"cloudcached.clock.SystemClock.{name}", staticmethod(getattr(clock, name)))
+    return clock
+
+
+@pytest.mark.django_db
+def test_sessions_of_cached_db_are_kept_while_the_store_answers_503(
+    busy_site: Any, overloaded: FaultProxy, hurried: FakeClock
+) -> None:
+    busy_site.SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+    client = Client()
+    for number in ("1", "2"):
+        response = client.get("/visits/")
+        assert (response.status_code, response.content.decode()) == (200, number)
+    assert overloaded.counts["GET"] > 0
+
+
+def test_each_try_of_a_session_takes_its_time_while_the_store_answers_503(busy_site: Any, hurried: FakeClock) -> None:
+    """No circuit breaker stops the 10,000 tries of Django's ``cache`` engine: each costs the timeout twice."""
+    for number in range(4):
+        began = hurried.monotonic()
+        session = SessionStore(f"session-{number}")
+        assert not session.exists(session.session_key)
+        with pytest.raises(CreateError):
+            session.save(must_create=True)
+        assert 2 * 4.5 <= hurried.monotonic() - began <= 2 * 5
+    assert "outages" not in caches["default"].client.stats()
