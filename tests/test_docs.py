@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import boto3
@@ -29,11 +32,62 @@ def test_the_readme_shows_every_option() -> None:
     assert [name for name in OPTIONS if f"| `{name}` |" not in text] == []
 
 
+def section(page: str, title: str) -> list[str]:
+    """Return the lines of a page below one of its headings."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0].splitlines()
+
+
+def test_the_page_on_outages_says_what_each_verb_answers() -> None:
+    from every_verb import VERBS
+
+    rows = [line for line in section("docs/outages.md", "fail_silently") if line.startswith("| ")]
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert {name.split()[0] for name in VERBS} - {"aget"} - told == set()
+
+
 def test_the_readme_names_tests_that_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(test_\w+\.py)`", text))
+    named = set(re.findall(r"`(test_\w+\.py)[:`]", text))
     assert named
     assert {name for name in named if not (ROOT / "tests" / name).exists()} == set()
+
+
+def promises() -> dict[str, list[tuple[str, bool]]]:
+    """Return the tests that each row of the README's promises names, and whether each asks no server."""
+    rows = [line.strip("| ").split(" | ", 1) for line in section("README.md", "Promises") if line.startswith("| ")][1:]
+    named = re.compile(r"`(test_\w+\.py(?:::\w+)+)`( \*bytes alone\*)?")
+    return {row[0]: [(name, bool(mark)) for name, mark in named.findall(row[1])] for row in rows}
+
+
+def collected_for_a_real_server(names: set[str]) -> list[str]:
+    """Return the tests that pytest finds by these names when the real server is the only one."""
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *sorted(names)],
+        # Nothing is asked of it, only collected.
+        env={**os.environ, "CLOUDCACHED_TEST_SERVERS": "real", "CLOUDCACHED_TEST_ENDPOINT": "http://127.0.0.1:9"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return [line for line in run.stdout.splitlines() if "::" in line]
+
+
+@pytest.mark.slow
+def test_each_promise_names_tests_that_run_on_a_real_server() -> None:
+    """All tests of a class that is named; but for those of which the row says that they ask none."""
+    rows = promises()
+    assert len(rows) > 10
+    assert [row for row, tests in rows.items() if all(asks_none for _, asks_none in tests)] == []
+    tests = {f"tests/{name}": asks_none for row in rows.values() for name, asks_none in row}
+    found = collected_for_a_real_server(set(tests))
+    for name, asks_none in tests.items():
+        own = [line for line in found if re.match(rf"{re.escape(name)}(::|\[|$)", line)]
+        real = {line.partition("[")[0] for line in own if re.search(r"[\[-]real[\]-]", line)}
+        assert real == (set() if asks_none else {line.partition("[")[0] for line in own}), name
 
 
 def test_the_readme_is_short_enough_to_be_read() -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import tracemalloc
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -324,11 +325,11 @@ class TestEveryVerb:
     """A refused entry is a miss, one log line and one count."""
 
     @pytest.fixture(params=["body", "metadata", "foreign"])
-    def client(self, request) -> Client:
-        client = Client("memory://", signing_key="a secret")
+    def client(self, request, any_url) -> Iterator[Client]:
+        client = Client(any_url, signing_key="a secret")
         client.put(KEY, 1)
         store, name = client._engine.store, client._engine.place(KEY).object_key
-        found = store.get(name, timeout=1)
+        found = store.get(name, timeout=30)
         body, metadata = bytearray(found.read()), dict(found.head.metadata)
         if request.param == "body":
             body[0] ^= 1
@@ -336,9 +337,10 @@ class TestEveryVerb:
             metadata["cc-expires"] = "never"
         else:
             metadata = {}
-        store.put(name, bytes(body), metadata, timeout=1)
+        store.put(name, bytes(body), metadata, timeout=30)
         client.damaged_body = request.param == "body"
-        return client
+        yield client
+        client.close()
 
     def test_the_reading_ones_miss(self, client):
         assert client.get(KEY, MISSING) is MISSING
