@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -65,3 +66,32 @@ def test_a_workflow_calls_what_there_is(path: Path) -> None:
     assert uses
     assert [use for use in uses if not re.fullmatch(r"[\w./-]+@(release/)?v\d+", use)] == []
     assert [name for name in re.findall(r"run: (\.ci/[\w-]+)", text) if not (ROOT / name).exists()] == []
+
+
+#: Reasons to skip a test that say nothing of a server.
+OTHER_REASONS = {
+    "peaks of memory are told by Linux",
+    "needs fork",
+    "there is no bash",
+    "the session's async methods came with Django 5.1",
+}
+
+
+def reasons_to_skip() -> set[str]:
+    """Return what ``pytest.skip`` and ``skipif`` say in the tests; not what is a failure on CI."""
+    found = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+                said = [word.value for word in call.keywords if word.arg == "reason"]
+                if call.func.attr in ("skip", "skipif"):
+                    found |= {ast.literal_eval(text) for text in said or call.args[:1]}
+    return found
+
+
+def test_ci_notices_every_test_that_is_skipped_for_want_of_a_server() -> None:
+    no_server = re.search(r"^no_server='([^']+)'", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
+    assert no_server
+    reasons = reasons_to_skip()
+    assert {reason for reason in reasons if not re.search(no_server[1], reason)} == OTHER_REASONS
+    assert len(reasons - OTHER_REASONS) >= 3
