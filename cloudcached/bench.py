@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 from .client import Client
-from .cost import PRICES, ObjectStore, million
+from .cost import PRICES, ObjectStore, millions
 from .errors import StoreError
 
 #: Entries that many threads read, and bulk calls read and write.
@@ -67,11 +67,9 @@ class Plan:
         found = {}
         for store in PRICES:
             if isinstance(store, ObjectStore):
-                each = {
-                    size: dict(zip(("GET", "PUT"), million(store, size), strict=True)) for size in self._all_sizes()
-                }
+                each = {size: millions(store, size) for size in self._all_sizes()}
                 found[store.name] = sum(
-                    shares[method] * count * each[size][method] / 1e6
+                    shares[method] * count * each[size][method.lower()] / 1e6
                     for method, by_size in self.calls().items()
                     for size, count in by_size.items()
                 )
