@@ -49,9 +49,9 @@ def raw_get(key: str) -> Callable[[], object]:
     return get
 
 
-def native_get(key: str) -> Callable[[], object]:
-    """Return a GET by bare obstore, body and metadata."""
-    store = S3Store(
+def native() -> S3Store:
+    """Return the bucket by bare obstore."""
+    return S3Store(
         BUCKET,
         config={
             "endpoint": os.environ["AWS_ENDPOINT_URL"],
@@ -63,6 +63,10 @@ def native_get(key: str) -> Callable[[], object]:
         client_options={"allow_http": True},
         retry_config={"max_retries": 0},
     )
+
+
+def native_get(store: S3Store, key: str) -> Callable[[], object]:
+    """Return a GET by bare obstore, body and metadata."""
 
     def get() -> object:
         result = obstore.get(store, key)
@@ -97,7 +101,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     s3.put_object(Bucket=BUCKET, Key="raw", Body=VALUE.encode())
     cache = Client(f"s3://{BUCKET}/bars", signing_key="benchmark")
     cache.put("key", VALUE, replace=True)
-    info = cache.info("key")
+    info, store = cache.info("key"), native()
     assert info is not None  # noqa: S101 - put a line above
 
     def boto3_get() -> object:
@@ -110,12 +114,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             subject.put("key", VALUE)
         gets: dict[str, Callable[[], object]] = {
             "raw HTTP, unsigned": raw_get("raw"),
-            "obstore": native_get(info.object_key),
+            "obstore": native_get(store, info.object_key),
             "CloudCached": lambda: cache.get("key"),
             **{subject.name: partial(subject.get, "key") for subject in doors},
             "boto3": boto3_get,
         }
         puts: dict[str, Callable[[], object]] = {
+            "obstore": lambda: obstore.put(store, "put-obstore", VALUE.encode(), use_multipart=False),
             "CloudCached": lambda: cache.put("put", VALUE, replace=True),
             "boto3": lambda: s3.put_object(Bucket=BUCKET, Key="put", Body=VALUE.encode()),
         }

@@ -2,16 +2,20 @@
 
     python -m benchmarks.bulk [--quick] [--json FILE]
 
-Raw connections are as many as the pool has threads; pairs take turns.
+Raw connections are as many as the library has requests under way: as the pool has threads, of DeleteObjects fewer. Pairs
+take turns.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from cloudcached import Client
+from cloudcached.bulk import DELETES_AT_ONCE
 from cloudcached.pool import WIDTH
 
 from . import latency
@@ -20,12 +24,15 @@ from .raw import Raw, all_of
 
 VALUE = "x" * 32
 LATENCY_S = 0.02
+#: S3's limit for one DeleteObjects.
+BATCH = 1000
 
 
 def against_raw(count: int, runs: int) -> dict[str, Any]:
-    """Return ``get_many`` and ``put_many`` beside as many raw connections as they have requests under way.
+    """Return each bulk verb beside as many raw connections as it has requests under way.
 
-    Of *count* entries: a run of 1,000 is over too soon, and pairs swing by a third.
+    Of *count* entries: a run of 1,000 is over too soon, and pairs swing by a third. What was deleted is written again
+    before the next run, outside of its time.
     """
     s3 = s3_client()
     raw = Raw(s3)
@@ -38,10 +45,15 @@ def against_raw(count: int, runs: int) -> dict[str, Any]:
     body, metadata = entry["Body"].read(), entry["Metadata"]
     gets = [raw.get(name) for name in names]
     puts = [raw.put(f"bulk-raw/{name}", body, metadata) for name in names]
+    deletes = [raw.delete_many(names[start : start + BATCH]) for start in range(0, count, BATCH)]
 
     def read() -> None:
         if len(cache.get_many(entries)) != count:
             raise SystemExit("get_many lost entries")
+
+    def list_all() -> None:
+        if len(list(cache.keys())) != count:
+            raise SystemExit("keys lost entries")
 
     calls: dict[str, dict[str, Callable[[], object]]] = {
         "get_many": {"raw": lambda: all_of(gets, WIDTH), "CloudCached": read},
@@ -49,8 +61,57 @@ def against_raw(count: int, runs: int) -> dict[str, Any]:
             "raw": lambda: all_of(puts, WIDTH),
             "CloudCached": lambda: cache.put_many(entries, replace=True),
         },
+        "keys": {"raw": raw_keys(raw, cache), "CloudCached": list_all},
+        "delete_many": {  # the last: it leaves nothing
+            "raw": lambda: all_of(deletes, DELETES_AT_ONCE),
+            "CloudCached": lambda: cache.delete_many(entries),
+        },
     }
-    return {verb: {"entries": count, **pairs(both, runs)} for verb, both in calls.items()}
+    figures = {}
+    for verb, both in calls.items():
+        removes = verb == "delete_many"
+        before = partial(cache.put_many, entries, replace=True) if removes else lambda: None
+        connections = DELETES_AT_ONCE if removes else WIDTH
+        figures[verb] = {"entries": count, "connections": connections, **pairs(both, runs, before=before)}
+    return figures
+
+
+def listings(cache: Client) -> list[tuple[str, str]]:
+    """Return the prefix and the name to begin behind of each LIST that ``keys`` sends, in their order."""
+    store: Any = cache._engine.store  # noqa: SLF001 - what it sends, and not what it is believed to send
+    send, sent = store.list, []
+
+    def noted(prefix: str, *, after: str = "", timeout: float) -> Any:
+        sent.append((prefix, after))
+        return send(prefix, after=after, timeout=timeout)
+
+    store.list = noted
+    try:
+        list(cache.keys())
+    finally:
+        store.list = send
+    return sent
+
+
+def raw_keys(raw: Raw, cache: Client) -> Callable[[], None]:
+    """Return the LISTs of ``keys``: the first page alone, for it tells what follows, then the prefixes at once."""
+    first, *rest = listings(cache)
+    under: dict[str, list[Callable[[], object]]] = {}
+    for prefix, after in rest:
+        under.setdefault(prefix, []).append(raw.list(prefix, after))
+    begin = raw.list(*first)
+    # Threads that stay: a run has so few requests that new connections would count.
+    crew = ThreadPoolExecutor(WIDTH)
+
+    def pages_of(requests: list[Callable[[], object]]) -> None:
+        for request in requests:
+            request()
+
+    def ask() -> None:
+        begin()
+        list(crew.map(pages_of, under.values()))
+
+    return ask
 
 
 def from_afar(count: int) -> dict[str, float]:
@@ -85,6 +146,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def text(figures: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
+    width = figures["connections"]
+    fewer = {verb: pair["connections"] for verb, pair in figures["against_raw"].items() if "connections" in pair}
+    told = "".join(f" (of `{verb}` {number})" for verb, number in fewer.items() if number != width)
     rows = [
         (
             f"`{verb}` of {pair['entries']:,}",
@@ -97,7 +161,7 @@ def text(figures: dict[str, Any]) -> str:
     return "\n".join(
         [
             (
-                f"{figures['connections']} raw connections and as many of CloudCached's, medians of interleaved pairs;"
+                f"{width} raw connections{told} and as many of CloudCached's, medians of interleaved pairs;"
                 f" {told_of(figures)}:"
             ),
             "",

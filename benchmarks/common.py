@@ -81,17 +81,21 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def pairs(calls: Mapping[str, Callable[[], object]], count: int) -> dict[str, Any]:
+def pairs(
+    calls: Mapping[str, Callable[[], object]], count: int, *, before: Callable[[], object] = lambda: None
+) -> dict[str, Any]:
     """Return the seconds of each call in *count* runs in turns, their medians, and the median ratio of first to others.
 
     The order is turned round each time, so that none always follows another. All are called once before: of two that
-    write, none finds less to overwrite than the other.
+    write, none finds less to overwrite than the other. *before* each call, and not counted: what it needs to be there.
     """
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
+        before()
         call()
     for number in range(count):
         for name in list(calls)[:: -1 if number % 2 else 1]:
+            before()
             taken[name].append(timed(calls[name]))
     first, *others = taken
     ratios = {name: [one / other for one, other in zip(taken[first], taken[name], strict=True)] for name in others}

@@ -22,7 +22,7 @@ _DELETE_LIMIT = 1000
 #: Beside the timeout, for each key of a DeleteObjects: a busy Ceph gateway takes 3 ms for each, and of all alike.
 _DELETE_S_PER_KEY = 0.02
 #: DeleteObjects that are under way at once. S3 takes 3,500 deletes a second under a prefix: more only wait for each other.
-_DELETES_AT_ONCE = 4
+DELETES_AT_ONCE = 4
 #: What the names of entries begin with, after the root: caches of more than a page are listed under each in parallel.
 _DIGITS = string.hexdigits[:16]
 
@@ -78,7 +78,7 @@ class Bulk:
         failures: dict[str, CloudCachedError] = {}
         with self._engine.writing(by_object_key.values()):
             delete = partial(self._delete_batch, _Patience(self._engine))
-            for _, failed in fan_out(delete, _batches(by_object_key, _DELETE_LIMIT), ahead=_DELETES_AT_ONCE):
+            for _, failed in fan_out(delete, _batches(by_object_key, _DELETE_LIMIT), ahead=DELETES_AT_ONCE):
                 failures.update((by_object_key[object_key], error) for object_key, error in failed.items())
         if failures:
             raise PartialFailure("delete_many", {}, failures)
@@ -142,7 +142,7 @@ class Bulk:
         doomed = chain.from_iterable(self._doomed(page, prefix) for page in self.pages(failures))
         with self._engine.clearing(prefix):
             batches = _batches(doomed, _DELETE_LIMIT)
-            for _, failed in fan_out(remove, batches, ahead=_DELETES_AT_ONCE, settle=True):
+            for _, failed in fan_out(remove, batches, ahead=DELETES_AT_ONCE, settle=True):
                 failures.update(failed)
         if failures:
             raise PartialFailure("clear", {"removed": sum(removed)}, failures)
