@@ -156,9 +156,9 @@ class Bulk:
     def _ours(self, page: Iterable[Listed], prefix: str) -> Iterator[tuple[str, str]]:
         names = self._engine.names
         for row in page:
-            if not names.is_ours(row.object_key):
+            is_ours, key = names.parsed(row.object_key)
+            if not is_ours:
                 continue
-            key = names.key_of(row.object_key)
             if key is None:  # a hashed name: the key is inside
                 key = self._engine.inner_key(row.object_key, self._engine.budget())
             if key is not None and key.startswith(prefix):

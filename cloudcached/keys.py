@@ -51,6 +51,8 @@ def unescape(name: str) -> str | None:
     """Return the key of an escaped name, or ``None`` where no key has that name."""
     if name == _EMPTY:
         return ""
+    if not name.translate(_WITHOUT_PLAIN) and name.strip("."):
+        return name
     try:
         key = unquote_to_bytes(name).decode("utf-8", "surrogatepass")
     except UnicodeError:
@@ -101,21 +103,23 @@ class Names:
 
     def is_ours(self, object_key: str) -> bool:
         """Tell whether a listed object is an entry of this cache."""
-        return self.name_of(object_key) is not None
-
-    def name_of(self, object_key: str) -> str | None:
-        """Return the escaped name within *object_key*, or ``None`` when it is not an entry of this cache."""
-        if not object_key.startswith(self.root):
-            return None
-        digits, separator, name = object_key[len(self.root) :].partition("/")
-        if not separator or not name or "/" in name or digits != shard(name):
-            return None
-        return name if _HASHED.fullmatch(name) or unescape(name) is not None else None
+        return self.parsed(object_key)[0]
 
     def key_of(self, object_key: str) -> str | None:
         """Return the key of an entry's object; ``None`` for a hashed name, whose key is inside, and for a foreign one."""
-        name = self.name_of(object_key)
-        return None if name is None or name[0] == "~" else unescape(name)
+        return self.parsed(object_key)[1]
+
+    def parsed(self, object_key: str) -> tuple[bool, str | None]:
+        """Return what ``is_ours`` and ``key_of`` do: a listing asks for both, of each row."""
+        if not object_key.startswith(self.root):
+            return False, None
+        digits, separator, name = object_key[len(self.root) :].partition("/")
+        if not separator or not name or "/" in name or digits != shard(name):
+            return False, None
+        if name[0] == "~":
+            return _HASHED.fullmatch(name) is not None, None
+        key = unescape(name)
+        return key is not None, key
 
 
 def shard(name: str) -> str:

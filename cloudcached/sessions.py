@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .errors import ConfigError
 from .forks import PerProcess
 from .stores.deadlines import Bounded
+from .stores.listing import read_listing
 
 if TYPE_CHECKING:
     import boto3
@@ -54,6 +55,7 @@ class Connection:
         events.register("before-parameter-build.s3.DeleteObject", _take_condition)
         events.register("before-call.s3.DeleteObject", _send_condition)
         events.register("choose-signer.s3.UploadPart", _choose_signer)
+        events.register("before-parse.s3.ListObjectsV2", read_listing)
 
     def credential_provider(self) -> CredentialProvider | None:
         """Return what tells obstore the credentials that boto3's chain found, if it found any."""

@@ -105,13 +105,13 @@ class _Rows:
     def add(self, engine: Engine, page: Iterable[Listed]) -> None:
         found, names = self.found, engine.names
         for row in page:
-            if not names.is_ours(row.object_key):
+            is_ours, key = names.parsed(row.object_key)
+            if not is_ours:
                 continue
             found.entries += 1
             found.bytes += row.size
             found.oldest = min(row.modified, found.oldest or row.modified)
             found.newest = max(row.modified, found.newest or row.modified)
-            key = names.key_of(row.object_key)
             name = LONG_KEYS if key is None else beginning(key)
             if name not in self.entries and len(self.entries) >= _MOST:
                 name = REST
