@@ -366,9 +366,9 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
     ) -> Lock:
         """Return a lock with a lease, a context manager, also for ``async with``; nothing is sent before it is acquired.
 
-        timeout: seconds of the lease, or a ``timedelta``, after which another may take the lock; ``None`` holds it until it is released,
-        also when its holder has died. blocking: False asks once. blocking_timeout: seconds to wait for it, ``None``
-        without end. Never silent: raises ``LockError`` or ``StoreError``.
+        timeout: seconds of the lease, or a ``timedelta``, after which another may take the lock; ``None`` holds it
+        until it is released, also when its holder has died. blocking: False asks once. blocking_timeout: seconds to
+        wait for it, ``None`` without end. Never silent: raises ``LockError`` or ``StoreError``.
 
         **Atomicity** and **Cost:** see ``Lock``.
         """
