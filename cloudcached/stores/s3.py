@@ -37,7 +37,6 @@ from .base import (
 from .deadlines import PIECE_BYTES, Deadline, StreamedUpload, Upload, allowance
 from .failures import NO_ETAG, from_answer, is_bare_404, made
 from .limits import BATCH, EMPTY_CODES, check_batch, check_metadata, check_object_key, check_range
-from .listing import ROWS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -344,8 +343,7 @@ class S3Store(Store):
 
 
 def _rows(answer: Mapping[str, Any]) -> Iterator[Listed]:
-    yield from answer.get(ROWS, ())
-    for row in answer.get("Contents", ()):  # of a server whose dates are not S3's
+    for row in answer.get("Contents", ()):
         yield Listed(row["Key"], row.get("ETag", "").strip('"'), row["Size"], row["LastModified"].timestamp())
 
 
