@@ -41,7 +41,7 @@ class Budget:
         lost: the store is well, a rival was faster. Waits get shorter again then as time runs out, so that whoever
         has lost for long comes before those who have just begun.
 
-        Raises *error* instead, when the time would be over after the wait.
+        Raises *error* instead, when the time would be over after the wait, or is.
         """
         self.tries += 1
         wait = 0.0 if self.tries == 1 else self._jitter(lost)
@@ -49,6 +49,8 @@ class Budget:
             raise error
         if wait:
             self._clock.sleep(wait)
+            if not self.left:  # a busy machine slept for too long: the next try would only say that it had no time
+                raise error
         return wait > 0
 
     def _jitter(self, lost: bool) -> float:

@@ -114,3 +114,16 @@ def test_thousands_of_failures_do_not_overflow(clock, monkeypatch):
     for _ in range(3_000):
         budget.spend(BUSY)
     assert max(clock.waits) <= 0.5
+
+
+def test_who_slept_for_too_long_tells_what_failed(monkeypatch):
+    class Busy(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(10)
+
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    budget, error = Budget(Busy(), 5), StoreBusy("busy")
+    assert budget.spend(error) is False
+    with pytest.raises(StoreBusy) as caught:
+        budget.spend(error)
+    assert caught.value is error
