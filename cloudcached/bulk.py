@@ -216,20 +216,18 @@ class _Patience:
             self._error = error
 
     def around(self, function: Callable[[T], R]) -> Callable[[T], R | CloudCachedError]:
-        """Return *function* with its errors as answers, so that one bad key does not lose the others."""
+        """Return *function* with its errors as answers, and with the last one where patience is over."""
+        caught = _caught(function)
 
         def call(item: T) -> R | CloudCachedError:
             over = self.over
             if over is not None:
                 return over
-            try:
-                answer = function(item)
-            except StoreError as error:
-                self.failed(error)
-                return error
-            except CloudCachedError as error:
-                return error
-            self.succeeded()
+            answer = caught(item)
+            if isinstance(answer, StoreError):
+                self.failed(answer)
+            elif not isinstance(answer, CloudCachedError):
+                self.succeeded()
             return answer
 
         return call

@@ -107,7 +107,8 @@ class Lock:
         self._ends: float | None = None
         #: Held while the lock is being taken, so that who is cancelled meanwhile can tell whether it was.
         self._taking = PerProcess(threading.Lock)
-        self._given_up = False
+        #: The call that has taken it last; set when its caller was cancelled.
+        self._taken_by = threading.Event()
         #: How often the lock had been taken when this owner took it: grows with each holder. 0 before the first.
         self.fencing = 0
 
@@ -121,7 +122,7 @@ class Lock:
         **Atomicity:** of all callers one takes it. **Cost:** 1 GET + 1 conditional PUT; 1 GET for each look at a lock
         that is held, with waits that double up to 2 seconds.
         """
-        return do(self._acquired(blocking, blocking_timeout))
+        return do(self._acquired(blocking, blocking_timeout, threading.Event()))
 
     async def aacquire(self, blocking: bool | None = None, blocking_timeout: float | None = None) -> bool:
         """Await what ``acquire`` does; no thread is held between two looks.
@@ -130,22 +131,24 @@ class Lock:
         """
         import asyncio  # noqa: PLC0415 - it takes its time, and only those who await need it
 
+        given_up = threading.Event()
         try:
-            return await ado(self._acquired(blocking, blocking_timeout))
+            return await ado(self._acquired(blocking, blocking_timeout, given_up))
         except asyncio.CancelledError:
-            self._given_up = True
-            pool.start(self._give_back)
+            given_up.set()
+            pool.start(self._give_back, given_up)
             raise
 
-    def _give_back(self) -> None:
+    def _give_back(self, given_up: threading.Event) -> None:
         with self._taking():
-            if self._held is not None:
+            if self._held is not None and self._taken_by is given_up:  # and nobody has called acquire again
                 self.release_quietly()
 
-    def _acquired(self, blocking: bool | None, blocking_timeout: float | None) -> Steps[bool]:
-        if self._held is not None:
+    def _acquired(
+        self, blocking: bool | None, blocking_timeout: float | None, given_up: threading.Event
+    ) -> Steps[bool]:
+        if self._held is not None and not self._taken_by.is_set():
             raise LockError(f"this object holds the lock {self.name!r} already")
-        self._given_up = False
         if self._engine.read_only == "drop":
             return False
         if self._engine.read_only:
@@ -155,7 +158,7 @@ class Lock:
         limit = self._blocking_timeout if blocking_timeout is None else blocking_timeout
         end = None if limit is None else clock.monotonic() + limit
         wait = _FIRST_WAIT
-        while not (yield Request(self._take)):
+        while not (yield Request(self._take, given_up)):
             pause = random.uniform(wait / 2, wait)  # noqa: S311 - spreads load, protects nothing
             if not blocking or (end is not None and clock.monotonic() + pause > end):
                 return False
@@ -260,7 +263,7 @@ class Lock:
         seen = self._engine.look_dated(self._place, self._engine.budget())
         return seen, _Record.parse(seen)
 
-    def _take(self) -> bool:
+    def _take(self, given_up: threading.Event) -> bool:
         with self._taking():
             seen, record = self._look()
             held: Seen | None = seen
@@ -273,10 +276,11 @@ class Lock:
                 held = self._write(record, seen)
             elif self._pid != os.getpid() or record.owner != self._owner:
                 held = None  # else it is held by an earlier try of this owner, which was not told so
+            self._held = held
             if held is None:
                 return False
-            self._held, self.fencing = held, record.fencing
-            if self._given_up:
+            self._taken_by, self.fencing = given_up, record.fencing
+            if given_up.is_set():
                 self.release_quietly()
             return self._held is not None
 

@@ -165,3 +165,29 @@ class TestAwaited:
             await asyncio.sleep(0.001)
         assert await rival.aacquire() is True
         assert await lock.aacquire() is False
+
+    async def test_who_is_cancelled_may_call_again(self, bench: Bench, lock: Lock, monkeypatch: pytest.MonkeyPatch):
+        """As a loop with ``wait_for`` does: what was to be given back is the second call's."""
+        begun, go_on, late = threading.Event(), threading.Event(), []
+        monkeypatch.setattr("cloudcached.pool.start", lambda *call: late.append(call))
+
+        def slow(forward: Callable[[], Any]) -> Any:
+            begun.set()
+            assert go_on.wait(20)
+            return forward()
+
+        bench.store.script("put", slow)
+        waiting = asyncio.create_task(lock.aacquire())
+        assert await asyncio.to_thread(begun.wait, 20)
+        again = asyncio.create_task(lock.aacquire())
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        go_on.set()
+        assert await again is True
+        for give_back, *arguments in late:
+            give_back(*arguments)
+        assert await lock.aowned()
+        with pytest.raises(LockError, match="already"):
+            await lock.aacquire()

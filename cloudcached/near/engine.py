@@ -57,7 +57,7 @@ class NearEngine(Engine):
         self._tiers = PerProcess(lambda: Tier(near.max_bytes, clock.monotonic))
         #: What hits use: to ask which process this is, a system call, would take as long as all the rest of them.
         self._tier = self._tiers()
-        #: What took how long.
+        #: How long hits took.
         self._hits = counters.near["memory"]
         self._monotonic = clock.monotonic
         self._time = clock.time
