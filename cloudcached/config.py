@@ -35,6 +35,8 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,253}[a-z0-9]|arn:[^/]+(/[^/]+)*|[A-
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=+@:,-]+(/[A-Za-z0-9!_.*'()=+@:,-]+)*")
 #: Leaves at least 500 bytes of the 1,024 that S3 allows for the escaped key.
 _PREFIX_LIMIT_BYTES = 512
+#: How the names of buckets of S3 Express One Zone end.
+EXPRESS: Final = "--x-s3"
 #: Seconds; clocks and sockets refuse longer ones in ways of their own.
 _ETERNITY = 10**9
 #: What S3 takes in a lifecycle rule.
@@ -111,7 +113,7 @@ class Config:
             raise ConfigError(f"unknown option {unknown[0]!r}; known are: {', '.join(OPTIONS)}")
         checked = {name: _CHECKS[name](name, value) for name, value in options.items()}
         config = cls(*_parse_url(url), **checked)
-        if config.expiry_tags and config.bucket.endswith("--x-s3"):
+        if config.expiry_tags and config.bucket.endswith(EXPRESS):
             raise ConfigError("expiry_tags are not for S3 Express, which knows no tags; max_age_days is")
         return config
 

@@ -10,7 +10,7 @@ from ..bench import MANY, SMALL_BYTES, Plan, measure
 from ..client import Client
 from ..cost import PRICES_DATE
 from .output import advancing, show_json, show_table
-from .target import Target, Verb
+from .target import Target, Verb, yes_option
 
 _DEFAULT = Plan()
 
@@ -36,7 +36,7 @@ _DEFAULT = Plan()
     show_default=True,
     help="How many get at once; again for more.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @click.option("--dry-run", is_flag=True, help="Say which requests it takes and what they cost, and send none.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.pass_obj

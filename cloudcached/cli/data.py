@@ -19,7 +19,7 @@ from .._types import MISSING
 from ..entry import EntryInfo
 from ..pool import fan_out
 from .output import advancing, counting, printable, say, show_json, show_table
-from .target import Failure, Interrupted, Target, Verb
+from .target import Failure, Interrupted, Target, Verb, as_json_option, yes_option
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -52,8 +52,6 @@ _expire = click.option(
     metavar="TIME",
     help="When it expires: seconds, 15m, 12h, 30d or never.",
 )
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_yes = click.option("--yes", is_flag=True, help="Do not ask.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 
 
@@ -64,7 +62,7 @@ def _no_entry(key: str) -> Missing:
 @click.command(cls=Verb)
 @click.argument("key")
 @click.option("--file", "file", type=click.Path(dir_okay=False), help="Write its bytes to this file, of any size.")
-@_as_json
+@as_json_option
 @click.pass_obj
 def get(target: Target, /, *, key: str, file: str | None, as_json: bool) -> None:
     """Print the value of KEY, or write it to a file.
@@ -193,9 +191,9 @@ def _readable(file: str) -> Iterator[None]:
 
 @click.command(cls=Verb)
 @click.argument("keys", nargs=-1, required=True)
-@_yes
+@yes_option
 @_dry_run
-@_as_json
+@as_json_option
 @click.pass_obj
 def rm(target: Target, /, *, keys: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> None:
     """Remove the entries of KEYS.
@@ -230,7 +228,7 @@ def rm(target: Target, /, *, keys: tuple[str, ...], yes: bool, dry_run: bool, as
 @click.option(
     "-l", "--long", "is_long", is_flag=True, help="With type, size and expiry: one more request for each key."
 )
-@_as_json
+@as_json_option
 @click.pass_obj
 def ls(target: Target, /, *, pattern: str, is_long: bool, as_json: bool) -> None:
     """List the keys that match PATTERN, such as 'page:*'; all without one.
@@ -262,7 +260,7 @@ def ls(target: Target, /, *, pattern: str, is_long: bool, as_json: bool) -> None
 
 @click.command(cls=Verb)
 @click.argument("key")
-@_as_json
+@as_json_option
 @click.pass_obj
 def ttl(target: Target, /, *, key: str, as_json: bool) -> None:
     """Print the seconds until KEY expires, or never.
@@ -293,7 +291,7 @@ def touch(target: Target, /, *, key: str, expire: float | None) -> None:
 
 @click.command(cls=Verb)
 @click.argument("key")
-@_as_json
+@as_json_option
 @click.pass_obj
 def info(target: Target, /, *, key: str, as_json: bool) -> None:
     """Print what is known of the entry of KEY without reading it.
@@ -311,9 +309,9 @@ def info(target: Target, /, *, key: str, as_json: bool) -> None:
 
 @click.command(cls=Verb)
 @click.option("--prefix", default="", help="Only keys that begin so.")
-@_yes
+@yes_option
 @_dry_run
-@_as_json
+@as_json_option
 @click.pass_obj
 def clear(target: Target, /, *, prefix: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Remove all entries of the cache, expired ones included.

@@ -10,7 +10,7 @@ import click
 from ..config import Config
 from ..maintenance.lifecycle import Lifecycle, Plan, Rule
 from .output import printable, show_json, show_table
-from .target import Target, Verb
+from .target import Target, Verb, as_json_option, yes_option
 
 _tags = click.option("--tags/--no-tags", default=None, help="Rules by class.  [default: the option expiry_tags]")
 _max_age = click.option(
@@ -20,9 +20,7 @@ _max_age = click.option(
     metavar="DAYS",
     help="A rule by age, for all entries.  [default: the option max_age_days]",
 )
-_yes = click.option("--yes", is_flag=True, help="Do not ask.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing: as plan.")
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _SIGNS: Final = {"add": "+", "change": "~", "remove": "-", "same": "="}
 _COLOURS: Final = {"+": "green", "~": "yellow", "-": "red"}
 
@@ -36,7 +34,7 @@ def lifecycle() -> None:
 
 
 @lifecycle.command(cls=Verb)
-@_as_json
+@as_json_option
 @click.pass_obj
 def show(target: Target, /, *, as_json: bool) -> None:
     """Print this cache's rules, and what of the client's options does not fit them."""
@@ -56,7 +54,7 @@ def show(target: Target, /, *, as_json: bool) -> None:
 @lifecycle.command(cls=Verb)
 @_tags
 @_max_age
-@_as_json
+@as_json_option
 @click.pass_obj
 def plan(target: Target, /, *, as_json: bool, **given: Any) -> None:
     """Print what apply would do."""
@@ -67,9 +65,9 @@ def plan(target: Target, /, *, as_json: bool, **given: Any) -> None:
 @lifecycle.command(cls=Verb)
 @_tags
 @_max_age
-@_yes
+@yes_option
 @_dry_run
-@_as_json
+@as_json_option
 @click.pass_obj
 def apply(target: Target, /, *, yes: bool, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Write the rules. Doing it again changes nothing.
@@ -82,9 +80,9 @@ def apply(target: Target, /, *, yes: bool, dry_run: bool, as_json: bool, **given
 
 
 @lifecycle.command(cls=Verb)
-@_yes
+@yes_option
 @_dry_run
-@_as_json
+@as_json_option
 @click.pass_obj
 def remove(target: Target, /, *, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Remove this cache's rules, and no others."""

@@ -8,7 +8,7 @@ import click
 
 from ..maintenance.purge import GRACE, GRACE_SECONDS, Counts, Purge, Report, Wanted
 from .output import advancing, say, show_json, show_table
-from .target import Failure, Interrupted, Target, Verb
+from .target import Failure, Interrupted, Target, Verb, as_json_option, yes_option
 
 _WORDS: Final = {
     "requests": "the limit of requests is reached",
@@ -29,9 +29,9 @@ _WORDS: Final = {
 @click.option("--max-requests", type=click.IntRange(1), help="Send no more than these, from 15 on.")
 @click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Begin nothing after these.")
 @click.option("--resume", default="", metavar="NAME", help="Go on where a run ended, as it has said.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @click.option("--dry-run", is_flag=True, help="Count what would be removed, and remove nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json_option
 @click.pass_obj
 def purge(target: Target, /, *, yes: bool, as_json: bool, **given: Any) -> None:
     """Remove the entries that have expired.

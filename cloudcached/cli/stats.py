@@ -15,13 +15,13 @@ from ..hooks import Counters
 from ..stores import open_store
 from ..survey import Survey, outsides, survey
 from .output import counting, show_json, show_table
-from .target import Target, Verb
+from .target import Target, Verb, as_json_option
 
 
 @click.command(cls=Verb)
 @click.option("--top", default=20, show_default=True, type=click.IntRange(1), help="Beginnings of keys to show.")
 @click.option("--sample", default=100, show_default=True, type=click.IntRange(0), help="Entries to ask for by a HEAD.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json_option
 @click.pass_obj
 def stats(target: Target, /, *, top: int, sample: int, as_json: bool) -> None:
     """Count the entries and their bytes, by the first segment of the key, expired ones included.

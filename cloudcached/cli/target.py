@@ -17,6 +17,10 @@ from ..errors import CloudCachedError, ConfigError, OutcomeUnknown, PartialFailu
 URL_VARIABLE: Final = "CLOUDCACHED_URL"
 KEY_VARIABLE: Final = "CLOUDCACHED_SIGNING_KEY"
 
+#: Options of several commands.
+as_json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+yes_option: Final = click.option("--yes", is_flag=True, help="Do not ask.")
+
 _URL: Final = re.compile(r"(s3|memory)://")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from ..config import Config
+from ..config import EXPRESS, Config
 from ..errors import ConfigError
 from ..keys import Names
 
@@ -60,7 +60,7 @@ def policy(config: Config, features: Collection[str]) -> dict[str, Any]:
         raise ConfigError(f"no feature is {', '.join(map(repr, unknown)) or 'given'}; known are: {', '.join(FEATURES)}")
     if config.scheme != "s3":
         raise ConfigError(f"{config.url} is no bucket; rights are for s3://bucket/prefix")
-    express = config.bucket.endswith("--x-s3")
+    express = config.bucket.endswith(EXPRESS)
     statements = (_express if express else _general)(config, features)
     if "kms" in features:
         statements.append(_kms(config, features))

@@ -25,7 +25,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from .._types import Clock
 from ..clock import SystemClock
-from ..config import Config
+from ..config import EXPRESS, Config
 from ..engine import Engine
 from ..errors import ConfigError, StoreRefused
 from ..expiry import CLASSES_DAYS
@@ -162,7 +162,7 @@ def rules(config: Config, *, tags: bool, max_age_days: int | None, versioned: bo
         raise ConfigError(
             "by what? --tags for clients with expiry_tags=True, or --max-age DAYS for all entries of that age"
         )
-    if tags and config.bucket.endswith("--x-s3"):
+    if tags and config.bucket.endswith(EXPRESS):
         raise ConfigError("S3 Express knows no tags; give --max-age DAYS alone")
     root, name = Names(config.prefix).root, partial(_name, config.prefix)
     made: list[Rule] = []

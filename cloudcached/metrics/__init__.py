@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeVar
 
+from ..config import EXPRESS
 from ..cost import PRICES, ObjectStore
 
 T = TypeVar("T")
@@ -12,8 +13,6 @@ T = TypeVar("T")
 #: What S3 bills as a read; all other requests but deletions, which are free, as a write.
 _READS: Final = frozenset(("get", "get_first", "get_range", "head"))
 _FREE: Final = frozenset(("delete", "delete_many", "abort_upload"))
-#: How the names of buckets of S3 Express One Zone end.
-_EXPRESS: Final = "--x-s3"
 _GB: Final = 2**30
 #: What ``stats`` counts that is no event.
 _GROUPS: Final = ("calls.", "errors.", "requests.", "bytes.", "near.")
@@ -54,7 +53,7 @@ def storage_class(url: str) -> ObjectStore:
     """Return the prices of the bucket in *url*: buckets of S3 Express One Zone are told by their names."""
     bucket = url.partition("://")[2].partition("/")[0]
     standard, express = (service for service in PRICES if isinstance(service, ObjectStore))
-    return express if bucket.endswith(_EXPRESS) else standard
+    return express if bucket.endswith(EXPRESS) else standard
 
 
 def dollars(stats: Mapping[str, int], url: str = "") -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from .._types import Bytes
-from ..config import Config
+from ..config import EXPRESS, Config
 from ..errors import (
     AccessDenied,
     BucketMissing,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 #: What a server may take for each part beside the timeout, to make an object of them.
 _SECONDS_PER_PART = 0.02
 #: How the names of directory buckets end, which are S3 Express's, and of access points of these.
-_DIRECTORIES = ("--x-s3", "--xa-s3")
+_DIRECTORIES = (EXPRESS, "--xa-s3")
 #: What belongs to a lifecycle configuration beside its rules, and is reset where it is not sent.
 _LEAST_SIZE = "TransitionDefaultMinimumObjectSize"
 

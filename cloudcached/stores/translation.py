@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from ..config import Config
+from ..config import EXPRESS, Config
 from ..sessions import Sessions
 
 #: AWS_... variables that change nothing here, or that are read below. Any other sends the question to botocore.
@@ -84,7 +84,7 @@ class Target:
 def translate(config: Config, sessions: Sessions) -> Target:
     """Return where and how obstore finds the bucket. Raises ``Untranslatable``."""
     bucket = config.bucket
-    if bucket.startswith("arn:") or bucket.endswith(("--x-s3", "--xa-s3", ".mrap")):
+    if bucket.startswith("arn:") or bucket.endswith((EXPRESS, "--xa-s3", ".mrap")):
         raise Untranslatable("the bucket is an access point or of S3 Express")
     for name in os.environ:
         if _OBSTORE_ONLY.fullmatch(name):
