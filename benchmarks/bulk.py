@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any
 
 from cloudcached import Client
-from cloudcached.bulk import DELETES_AT_ONCE
-from cloudcached.pool import WIDTH
+from cloudcached.engine.bulk import DELETES_AT_ONCE
+from cloudcached.runtime.pool import WIDTH
 
 from . import latency
 from .common import BUCKET, environment, in_turns, markdown, pairs, rounded, s3_client, section, told_of, where

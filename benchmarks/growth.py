@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cloudcached import Client
-from cloudcached.pool import WIDTH
+from cloudcached.runtime.pool import WIDTH
 from tests.fault_proxy import FaultProxy
 
 from .common import BUCKET, SEED, environment, make_bucket, markdown, rounded, s3_client, section, timed, told_of, where

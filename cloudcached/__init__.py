@@ -13,9 +13,9 @@ from __future__ import annotations
 from . import errors as _errors
 from ._types import MISSING
 from .client import Client
-from .entry import EntryInfo
+from .coordination.locks import Lock
+from .entry.format import EntryInfo
 from .errors import *  # noqa: F403 - the tree is public as a whole
-from .locks import Lock
 
 __version__ = "0.1.0"
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from ._types import FileSource, FileTarget, Progress, TimeToExpire
-from .pool import run
+from .runtime.pool import run
 
 if TYPE_CHECKING:
     from .client import Client
-    from .entry import EntryInfo
-    from .seen import Token
+    from .engine.snapshot import Token
+    from .entry.format import EntryInfo
 
 
 class AsyncTwins:

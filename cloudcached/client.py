@@ -10,23 +10,23 @@ from typing import Any, cast
 
 from ._async import AsyncTwins
 from ._types import MISSING, Clock, TimeToExpire
-from .bulk import Bulk
-from .clock import SystemClock
 from .computed import ComputedVerbs
 from .config import Config
-from .entry import EntryInfo, Meta
+from .coordination.get_or_put import Fills
+from .coordination.locks import Lock
+from .engine.bulk import Bulk
+from .engine.outages import NO_COUNTER, Silencer, loud, verb
+from .engine.snapshot import UNKNOWN, Outside, Seen, Token
+from .entry.expiry import at_ms, deadline_of, is_expired, seconds_left
+from .entry.format import EntryInfo, Meta
 from .errors import ConfigError, KeyMissing, NotACounter, StoreError
-from .expiry import at_ms, deadline_of, is_expired, seconds_left
-from .files import FileVerbs
-from .forks import PerProcess
-from .hooks import Counters
-from .locks import Lock
+from .files.verbs import FileVerbs
 from .near import open_engine
 from .observed import Observed
-from .seen import UNKNOWN, Outside, Seen, Token
-from .stampede import Fills
+from .runtime.clock import SystemClock
+from .runtime.counters import Counters
+from .runtime.forks import PerProcess
 from .stores import open_store
-from .verbs import NO_COUNTER, Silencer, loud, verb
 
 
 class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):

@@ -6,11 +6,11 @@ import datetime as dt
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from . import pool
 from ._types import TimeToExpire
-from .memoized import Memoized
-from .stampede import Call, Fills, Policy
-from .steps import ado, do
+from .coordination.effects import ado, do
+from .coordination.get_or_put import Call, Fills, Policy
+from .coordination.memoize import Memoized
+from .runtime import pool
 
 if TYPE_CHECKING:
     from .client import Client

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from .encryption import EncryptionKeys
+from .entry.encryption import EncryptionKeys
+from .entry.signing import SigningKeys
 from .errors import ConfigError
-from .signing import SigningKeys
 
 #: boto3's own names, passed on to the session or the client as they are.
 S3_SETTINGS: Final = (

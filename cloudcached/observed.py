@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .hooks import Counters, Latency
+from .runtime.counters import Counters, Latency
 
 
 class Observed:

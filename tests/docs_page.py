@@ -34,7 +34,7 @@ from click.testing import CliRunner
 from docs_blocks import Block, blocks_of
 
 from cloudcached.cli import verbs
-from cloudcached.clock import SystemClock
+from cloudcached.runtime.clock import SystemClock
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -14,10 +14,11 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["cloudcached"]):
-    from cloudcached import entry, serializers
     from cloudcached.config import Config
+    from cloudcached.entry.format import format as entry
+    from cloudcached.entry.format import values as serializers
+    from cloudcached.entry.signing import PLAIN
     from cloudcached.errors import EntryRefused
-    from cloudcached.signing import PLAIN
 
 LIMIT = 1 << 16
 CODECS = [

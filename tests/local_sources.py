@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from cloudcached import Client
-from cloudcached.multipart import PART_BYTES
+from cloudcached.engine.multipart import PART_BYTES
 
 
 def names_in(folder: Path) -> list[str]:

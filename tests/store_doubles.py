@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from cloudcached import Client, StoreError, StoreUnreachable
 from cloudcached._types import Bytes, Clock
-from cloudcached.stores.base import Found, Store
+from cloudcached.stores.port import Found, Store
 from cloudcached.testing.stores import Request, Wrapper
 
 S = TypeVar("S", bound=Wrapper)

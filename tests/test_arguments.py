@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudcached import KeyRejected
-from cloudcached.arguments import digest
+from cloudcached.coordination.call_key import digest
 
 
 class Colour(enum.Enum):
@@ -109,7 +109,7 @@ def _sorted(value: Any) -> Any:
 def test_other_processes_have_the_same():
     """Not even the order of sets of strings, which is another in each process, may matter."""
     value = '{"x": [set("abcdefgh"), {"b": 1.5, "a": (None, b"c")}]}'
-    script = f"from cloudcached.arguments import digest; print(digest({value}))"
+    script = f"from cloudcached.coordination.call_key import digest; print(digest({value}))"
     there = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.strip()
     assert there == digest(eval(value)) == "3b98638108a031a1de97cc858aa6e64a0643f302240f37e13fb455aa03aa45c2"
 

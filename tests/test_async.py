@@ -15,7 +15,7 @@ from generate_async import LEFT_OUT, PACKAGE, generate
 from store_doubles import FaultyStore, wrap
 
 from cloudcached import Client, KeyMissing, KeyRejected, StoreUnreachable
-from cloudcached.pool import WIDTH
+from cloudcached.runtime.pool import WIDTH
 
 PATIENCE = 20
 VERBS = [

@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 from fault_proxy import FaultProxy
 
 from cloudcached import Client
-from cloudcached.bench import MANY, SMALL_BYTES, Plan, measure
 from cloudcached.cli import verbs
-from cloudcached.cost import PRICES, ObjectStore
 from cloudcached.errors import StoreError
+from cloudcached.maintenance.bench import MANY, SMALL_BYTES, Plan, measure
+from cloudcached.prices import PRICES, ObjectStore
 
 FEW = Plan(sizes=(SMALL_BYTES, 5000), runs=2, threads=(1, 3))
 ARGUMENTS = ("--size=32", "--size=5000", "--runs=2", "--threads=1", "--threads=3")

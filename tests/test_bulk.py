@@ -10,16 +10,8 @@ from typing import Any
 import pytest
 from store_doubles import Bench, Wrapper, fail, lose_answer, wrap
 
-from cloudcached import (
-    AccessDenied,
-    Client,
-    OutcomeUnknown,
-    PartialFailure,
-    StoreBusy,
-    StoreError,
-    StoreUnreachable,
-)
-from cloudcached.entry import Place
+from cloudcached import AccessDenied, Client, OutcomeUnknown, PartialFailure, StoreBusy, StoreError, StoreUnreachable
+from cloudcached.entry.format import Place
 from cloudcached.testing import FakeClock
 
 VALUES = {f"key {number}": number for number in range(40)}

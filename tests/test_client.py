@@ -12,7 +12,7 @@ from contracts.async_cache import AsyncCacheContract
 from contracts.cache import CacheContract
 
 from cloudcached import Client
-from cloudcached.stores.base import Store
+from cloudcached.stores.port import Store
 from cloudcached.testing import FakeClock
 
 

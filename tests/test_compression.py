@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudcached import EntryRefused
-from cloudcached.compression import compress, decompress
+from cloudcached.entry.compression import compress, decompress
 
 TEXT = b"cloud cached " * 100
 NOISE = random.Random(1).randbytes(5_000)
@@ -51,7 +51,7 @@ def test_of_a_large_value_a_piece_that_pays_is_enough_to_try(place):
 
 def test_of_a_large_value_without_one_nothing_more_is_tried(monkeypatch):
     tried = []
-    monkeypatch.setattr("cloudcached.compression._smaller", lambda data: tried.append(len(data)))
+    monkeypatch.setattr("cloudcached.entry.compression._smaller", lambda data: tried.append(len(data)))
     assert compress(random.Random(3).randbytes(2 << 20), 0) is None
     assert tried == [1 << 16] * 3
 

@@ -13,9 +13,9 @@ import stub_store
 from stub_store import Stub
 
 from cloudcached import AccessDenied, Client, ConditionsIgnored, ConfigError, StoreRefused, StoreUnreachable
-from cloudcached.forks import PerProcess
+from cloudcached.runtime.forks import PerProcess
 from cloudcached.stores import conditions
-from cloudcached.stores.base import ABSENT
+from cloudcached.stores.port import ABSENT
 
 #: All that rests on conditional writes.
 CONDITIONAL: dict[str, Callable[[Client], Any]] = {

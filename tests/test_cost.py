@@ -14,7 +14,7 @@ from store_doubles import CountingStore, wrap
 
 from cloudcached import Client
 from cloudcached.cli import verbs
-from cloudcached.cost import (
+from cloudcached.prices import (
     OPERATIONS,
     PREFIX_READS_S,
     PREFIX_WRITES_S,

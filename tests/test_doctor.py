@@ -16,7 +16,7 @@ from stub_store import Stub
 
 from cloudcached import Client, ConditionsIgnored, ConfigError
 from cloudcached.doctor import Report, examine, objects, races
-from cloudcached.forks import PerProcess
+from cloudcached.runtime.forks import PerProcess
 from cloudcached.stores import conditions
 from cloudcached.testing import FakeClock
 

@@ -20,7 +20,7 @@ from cloudcached import (
     StoreTimeout,
     StoreUnreachable,
 )
-from cloudcached.stores.base import Found, Store
+from cloudcached.stores.port import Found, Store
 from cloudcached.testing import FakeClock
 
 KEY = "k"

@@ -16,9 +16,9 @@ from samples import BASE, HARMLESS, SIGNED_ONLY, same
 
 from cloudcached import MISSING, Client, EntryRefused, ValueTooLarge
 from cloudcached.config import Config
-from cloudcached.entry import START, Codec, Meta, Packed, Place
-from cloudcached.keys import Names
-from cloudcached.signing import derive_key
+from cloudcached.entry.format import START, Codec, Meta, Packed, Place
+from cloudcached.entry.keys import Names
+from cloudcached.entry.signing import derive_key
 from cloudcached.testing import FakeClock
 
 KEYS = st.text(st.characters(), max_size=10) | st.text(st.characters(), min_size=1, max_size=3).map(lambda t: t * 400)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cloudcached import ConfigError
-from cloudcached.expiry import at_ms, deadline_of, is_expired, seconds_left, seconds_of
+from cloudcached.entry.expiry import at_ms, deadline_of, is_expired, seconds_left, seconds_of
 
 NOW = 1_800_000_000.0
 #: 9999-12-31T23:59:59Z.

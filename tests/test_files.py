@@ -11,17 +11,9 @@ import pytest
 from local_sources import OnlyRead, Pipe, Sparse, WithFiles, names_in, noise
 from store_doubles import CountingStore, FaultyStore, before, fail, lose_answer, wrap
 
-from cloudcached import (
-    Client,
-    ConfigError,
-    KeyMissing,
-    ReadOnlyError,
-    StoreBusy,
-    ValueRejected,
-    ValueTooLarge,
-)
-from cloudcached.multipart import LARGE_BYTES, PART_BYTES
-from cloudcached.signing import SEAL_BYTES
+from cloudcached import Client, ConfigError, KeyMissing, ReadOnlyError, StoreBusy, ValueRejected, ValueTooLarge
+from cloudcached.engine.multipart import LARGE_BYTES, PART_BYTES
+from cloudcached.entry.signing import SEAL_BYTES
 
 #: Their bodies have one byte less than a part, exactly one, and so on.
 EDGES = [PART_BYTES - SEAL_BYTES + more for more in (-1, 0, 1, SEAL_BYTES, PART_BYTES, PART_BYTES + 1)]

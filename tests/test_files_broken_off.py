@@ -12,16 +12,8 @@ import pytest
 from local_sources import Pipe, Sparse, WithFiles, names_in, noise, uploads
 from store_doubles import CountingStore, FaultyStore, after, before, fail, lose_answer, wrap
 
-from cloudcached import (
-    Client,
-    KeyMissing,
-    OutcomeUnknown,
-    StoreBusy,
-    StoreRefused,
-    StoreUnreachable,
-    ValueRejected,
-)
-from cloudcached.multipart import PART_BYTES, ahead, part_bytes
+from cloudcached import Client, KeyMissing, OutcomeUnknown, StoreBusy, StoreRefused, StoreUnreachable, ValueRejected
+from cloudcached.engine.multipart import PART_BYTES, ahead, part_bytes
 
 ADD, MATCH = "PUT if absent", "PUT if match"
 

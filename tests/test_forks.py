@@ -158,7 +158,7 @@ use("parent")
     def test_while_threads_of_the_parent_hold_every_lock(self, s3_url: str) -> None:
         told = run(
             """
-from cloudcached import pool
+from cloudcached.runtime import pool
 client = Client(sys.argv[1], timeout=30, fail_silently=True)
 client.put("from the parent", "value")
 client.put("hits", 0)

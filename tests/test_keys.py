@@ -14,15 +14,7 @@ from hypothesis import strategies as st
 from samples import ODD_KEYS
 
 from cloudcached import Client, KeyRejected
-from cloudcached.keys import (
-    KEY_LIMIT_BYTES,
-    OBJECT_KEY_LIMIT_BYTES,
-    RESERVED,
-    Names,
-    escape,
-    shard,
-    unescape,
-)
+from cloudcached.entry.keys import KEY_LIMIT_BYTES, OBJECT_KEY_LIMIT_BYTES, RESERVED, Names, escape, shard, unescape
 
 #: Every code point, lone surrogates included.
 ANY_TEXT = st.text(st.characters())

@@ -38,14 +38,14 @@ FLOORS = {
 SOCIABLE_FROM = 2
 #: Who may import what; the others may not.
 BORDERS = {
-    "boto3": ("cloudcached.sessions", "cloudcached.stores.s3", "cloudcached.index"),
-    "botocore": ("cloudcached.sessions", "cloudcached.stores.s3", "cloudcached.index"),
-    "obstore": ("cloudcached.stores.s3_fast",),
+    "boto3": ("cloudcached.stores.boto3.session", "cloudcached.stores.boto3.store", "cloudcached.index"),
+    "botocore": ("cloudcached.stores.boto3.session", "cloudcached.stores.boto3.store", "cloudcached.index"),
+    "obstore": ("cloudcached.stores.native.store",),
     "opentelemetry": ("cloudcached.metrics.opentelemetry",),
     "prometheus_client": ("cloudcached.metrics.prometheus",),
     "diskcache": ("cloudcached.near.raw_disk",),
-    "pickle": ("cloudcached.serializers", "cloudcached.errors"),  # errors: the name of an exception
-    "hmac": ("cloudcached.signing",),
+    "pickle": ("cloudcached.entry.values", "cloudcached.errors"),  # errors: the name of an exception
+    "hmac": ("cloudcached.entry.signing",),
     "django": ("cloudcached_django",),
     "flask": ("cloudcached_flask",),
     "flask_caching": ("cloudcached_flask",),

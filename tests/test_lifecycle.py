@@ -14,8 +14,8 @@ from cloudcached import Client, ConfigError, PartialFailure, StoreRefused
 from cloudcached.cli import verbs
 from cloudcached.cli.lifecycle import advice_on
 from cloudcached.config import Config
-from cloudcached.expiry import CLASSES_DAYS, DAY_SECONDS, class_of
-from cloudcached.keys import Names
+from cloudcached.entry.expiry import CLASSES_DAYS, DAY_SECONDS, class_of
+from cloudcached.entry.keys import Names
 from cloudcached.maintenance.lifecycle import Lifecycle, merge, owner, rules
 from cloudcached.stores.memory import objects_named
 from cloudcached.testing import FakeClock

@@ -12,8 +12,8 @@ import pytest
 
 from cloudcached import Client
 from cloudcached.config import Config
-from cloudcached.expiry import DAY_SECONDS as DAY
-from cloudcached.keys import Names
+from cloudcached.entry.expiry import DAY_SECONDS as DAY
+from cloudcached.entry.keys import Names
 from cloudcached.maintenance.lifecycle import Lifecycle
 
 SHORT_DAY = float(os.environ.get("CLOUDCACHED_TEST_LC_DAY") or 0)

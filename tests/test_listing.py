@@ -8,7 +8,7 @@ import botocore.session
 import pytest
 from botocore.parsers import RestXMLParser
 
-from cloudcached.stores.listing import read_listing
+from cloudcached.stores.boto3.listing import read_listing
 
 SPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 ROW = "<Contents><Key>{}</Key><LastModified>{}</LastModified><ETag>&quot;ab&quot;</ETag><Size>7</Size></Contents>"

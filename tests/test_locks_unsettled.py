@@ -169,7 +169,7 @@ class TestAwaited:
     async def test_who_is_cancelled_may_call_again(self, bench: Bench, lock: Lock, monkeypatch: pytest.MonkeyPatch):
         """As a loop with ``wait_for`` does: what was to be given back is the second call's."""
         begun, go_on, late = threading.Event(), threading.Event(), []
-        monkeypatch.setattr("cloudcached.pool.start", lambda *call: late.append(call))
+        monkeypatch.setattr("cloudcached.runtime.pool.start", lambda *call: late.append(call))
 
         def slow(forward: Callable[[], Any]) -> Any:
             begun.set()

@@ -13,7 +13,7 @@ from crew import Crew, at_once, settings_for
 from fault_proxy import Exchange, Fault, FaultProxy, first, loses_answer, only, overtaken_by, sometimes
 
 from cloudcached import Client, CloudCachedError, OutcomeUnknown, StoreBusy, StoreError
-from cloudcached.retry import Budget
+from cloudcached.runtime.budget import Budget
 from cloudcached.testing import FakeClock
 
 SAME = "the value that all of them write"

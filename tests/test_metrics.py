@@ -15,8 +15,8 @@ import pytest
 from store_doubles import FaultyStore, fail, wrap
 
 from cloudcached import Client, StoreBusy, StoreError, StoreUnreachable
-from cloudcached.hooks import Histogram
 from cloudcached.metrics import dollars, hit_rate
+from cloudcached.runtime.counters import Histogram
 from cloudcached.testing import FakeClock
 
 NEAR = {"max_bytes": 100_000, "max_age": 60}

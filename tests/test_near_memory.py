@@ -12,7 +12,7 @@ import pytest
 from store_doubles import CountingStore, wrap
 
 from cloudcached import Client
-from cloudcached.near.tier import Held, Tier
+from cloudcached.near.memory import Held, Tier
 from cloudcached.testing import FakeClock
 
 NEAR = {"max_bytes": 2**24, "max_age": 60}

@@ -13,8 +13,8 @@ from store_doubles import CountingStore, FaultyStore, after, before, fail, lose_
 
 import cloudcached
 from cloudcached import MISSING, Client, CloudCachedError, StoreRefused, StoreUnreachable
-from cloudcached.near.tier import Held, Tier
-from cloudcached.seen import NOTHING
+from cloudcached.engine.snapshot import NOTHING
+from cloudcached.near.memory import Held, Tier
 from cloudcached.testing import FakeClock
 
 NEAR = {"max_bytes": 2**24, "max_age": 60}

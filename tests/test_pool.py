@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from cloudcached import pool
-from cloudcached.pool import WIDTH, fan_out, read_ahead, run
+from cloudcached.runtime import pool
+from cloudcached.runtime.pool import WIDTH, fan_out, read_ahead, run
 
 #: Seconds after which a test that waits has failed.
 PATIENCE = 20
@@ -182,7 +182,7 @@ def test_a_child_process_has_a_pool_of_its_own():
     """The threads of the parent's are not there: whoever waited for them would wait for ever."""
     script = """
 import os, warnings
-from cloudcached.pool import fan_out
+from cloudcached.runtime.pool import fan_out
 assert sum(result for _, result in fan_out(lambda n: n, range(100))) == 4950
 warnings.simplefilter("ignore")
 child = os.fork()

@@ -35,7 +35,7 @@ from cloudcached.maintenance.purge import (
     Wanted,
     removal_of,
 )
-from cloudcached.pool import WIDTH
+from cloudcached.runtime.pool import WIDTH
 from cloudcached.testing import FakeClock
 from cloudcached.testing.stores import Request
 

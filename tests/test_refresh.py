@@ -14,10 +14,10 @@ from computations import PATIENCE, Work, background, settle, sharing, until
 from store_doubles import CountingStore, FaultyStore, fail, wrap
 
 from cloudcached import MISSING, AccessDenied, Client, ConfigError
-from cloudcached.entry import Meta
-from cloudcached.flights import MOST_ASIDE, REST_SECONDS
-from cloudcached.locks import Lock
-from cloudcached.stampede import Policy
+from cloudcached.coordination.get_or_put import Policy
+from cloudcached.coordination.locks import Lock
+from cloudcached.coordination.single_flight import MOST_ASIDE, REST_SECONDS
+from cloudcached.entry.format import Meta
 from cloudcached.testing import FakeClock
 
 

@@ -15,7 +15,7 @@ from disks import Machine, unclosed
 from store_doubles import CountingStore, FaultyStore, before, fail, wrap
 
 from cloudcached import Client, StoreRefused, StoreUnreachable
-from cloudcached.engine import Engine
+from cloudcached.engine.engine import Engine
 from cloudcached.testing import FakeClock
 
 HOUR = 3600
@@ -24,7 +24,7 @@ HOUR = 3600
 @pytest.fixture
 def background(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     """Give what waits for the work that was begun in the background, and raises what that has raised."""
-    from cloudcached import pool
+    from cloudcached.runtime import pool
 
     begun: list[Future[Any]] = []
     lock = threading.Lock()

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cloudcached import Client
-from cloudcached.bulk import Bulk
 from cloudcached.cli import verbs
+from cloudcached.engine.bulk import Bulk
 
 
 @pytest.fixture

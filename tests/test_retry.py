@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from cloudcached import StoreBusy
-from cloudcached.retry import Budget
+from cloudcached.runtime.budget import Budget
 from cloudcached.testing import FakeClock
 
 BUSY = StoreBusy("busy")

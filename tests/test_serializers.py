@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from samples import BASE, HARMLESS, NEGATIVE_NAN, SIGNED_ONLY, Point, same
 
 from cloudcached import MISSING, EntryRefused, ValueRejected
-from cloudcached.serializers import _HARMLESS, decode, encode
+from cloudcached.entry.values import _HARMLESS, decode, encode
 
 BASE_VALUES = (
     st.text(st.characters())

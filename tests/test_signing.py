@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudcached.signing import LEAF_BYTES, PLAIN, SEAL_BYTES, UNSIGNED, SigningKeys, derive_key, same
+from cloudcached.entry.signing import LEAF_BYTES, PLAIN, SEAL_BYTES, UNSIGNED, SigningKeys, derive_key, same
 
 NONCE = "n" * 43
 

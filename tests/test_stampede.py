@@ -14,8 +14,8 @@ from crew import Crew, settings_for, together
 from store_doubles import CountingStore, FaultyStore, fail, wrap
 
 from cloudcached import Client, ReadOnlyError, StoreBusy, StoreUnreachable, ValueRejected
-from cloudcached.locks import Lock
-from cloudcached.stampede import Fills
+from cloudcached.coordination.get_or_put import Fills
+from cloudcached.coordination.locks import Lock
 from cloudcached.testing import FakeClock
 
 

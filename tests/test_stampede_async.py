@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from computations import PATIENCE, Work, background, settle, sharing, until, waiting
 
-from cloudcached import Client, pool, steps
-from cloudcached.steps import Aside, Compute, Together
+from cloudcached import Client
+from cloudcached.coordination import effects as steps
+from cloudcached.coordination.effects import Aside, Compute, Together
+from cloudcached.runtime import pool
 from cloudcached.testing import FakeClock
 
 

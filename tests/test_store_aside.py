@@ -14,13 +14,13 @@ from scripted_server import Request, ScriptedServer, answer, head
 
 from cloudcached import ConfigError
 from cloudcached.config import Config
-from cloudcached.stores.base import Store
-from cloudcached.stores.s3 import S3Store
-from cloudcached.stores.s3_fast import FastS3Store
+from cloudcached.stores.boto3.store import S3Store
+from cloudcached.stores.native.store import FastS3Store
+from cloudcached.stores.port import Store
 
 START = """
 import logging, os, sys, time
-from cloudcached.clock import SystemClock
+from cloudcached.runtime.clock import SystemClock
 from cloudcached.config import Config
 from cloudcached.stores import open_store
 logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stdout)

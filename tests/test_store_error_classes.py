@@ -6,9 +6,9 @@ import botocore.exceptions
 import obstore.exceptions
 
 from cloudcached import StoreRefused
-from cloudcached.stores.obstore_errors import KINDS as OBSTORE_KINDS
-from cloudcached.stores.obstore_errors import failure
-from cloudcached.stores.s3 import KINDS as BOTO3_KINDS
+from cloudcached.stores.boto3.store import KINDS as BOTO3_KINDS
+from cloudcached.stores.native.errors import KINDS as OBSTORE_KINDS
+from cloudcached.stores.native.errors import failure
 
 #: botocore's exceptions that complain of the request or of the settings: ``StoreRefused``.
 REFUSED = """

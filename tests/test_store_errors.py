@@ -36,9 +36,9 @@ from cloudcached import (
     StoreUnreachable,
 )
 from cloudcached.config import Config
-from cloudcached.stores.base import ABSENT, ALWAYS, Matches, Store
-from cloudcached.stores.s3 import S3Store
-from cloudcached.stores.s3_fast import FastS3Store
+from cloudcached.stores.boto3.store import S3Store
+from cloudcached.stores.native.store import FastS3Store
+from cloudcached.stores.port import ABSENT, ALWAYS, Matches, Store
 
 KEY = "prefix/ab/key"
 #: Seconds; one test after the other would be long with silence, and a busy machine does not answer in half of one.

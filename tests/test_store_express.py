@@ -16,9 +16,9 @@ from scripted_server import Request, ScriptedServer, answer, error
 
 from cloudcached import Client
 from cloudcached.config import Config
-from cloudcached.keys import Names
+from cloudcached.entry.keys import Names
 from cloudcached.maintenance.purge import Purge, Wanted
-from cloudcached.stores.s3 import S3Store
+from cloudcached.stores.boto3.store import S3Store
 
 BUCKET = "bucket--use1-az4--x-s3"
 #: Names to a page: S3 may send fewer than it is asked for.

@@ -13,7 +13,7 @@ from contracts.object_store import ObjectStoreContract, body_of, names_under
 from cloudcached import PreconditionFailed, StoreUnreachable
 from cloudcached.config import Config
 from cloudcached.stores import open_store
-from cloudcached.stores.base import Matches, Store, UnmodifiedSince
+from cloudcached.stores.port import Matches, Store, UnmodifiedSince
 from cloudcached.testing import FakeClock
 
 
@@ -87,7 +87,7 @@ def test_a_child_goes_on_with_a_copy() -> None:
     """Also while a thread of the parent holds the lock."""
     script = """
 import os, sys
-from cloudcached.clock import SystemClock
+from cloudcached.runtime.clock import SystemClock
 from cloudcached import PreconditionFailed, StoreUnreachable
 from cloudcached.config import Config
 from cloudcached.stores import open_store

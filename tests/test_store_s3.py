@@ -14,10 +14,10 @@ from scripted_server import ScriptedServer, answer
 
 from cloudcached import StoreUnreachable
 from cloudcached.config import Config
-from cloudcached.stores.base import Store
-from cloudcached.stores.deadlines import Deadline, Upload
-from cloudcached.stores.s3 import S3Store
-from cloudcached.stores.s3_fast import FastS3Store
+from cloudcached.stores.boto3.deadlines import Deadline, Upload
+from cloudcached.stores.boto3.store import S3Store
+from cloudcached.stores.native.store import FastS3Store
+from cloudcached.stores.port import Store
 
 
 @functools.cache

@@ -24,11 +24,11 @@ from scripted_server import Request, ScriptedServer, answer, error
 
 from cloudcached import AccessDenied, ConfigError
 from cloudcached.config import Config
-from cloudcached.sessions import CredentialProvider, Sessions
-from cloudcached.stores.base import Store
-from cloudcached.stores.s3 import S3Store
-from cloudcached.stores.s3_fast import FastS3Store
-from cloudcached.stores.translation import Target, Untranslatable, translate
+from cloudcached.stores.boto3.session import CredentialProvider, Sessions
+from cloudcached.stores.boto3.store import S3Store
+from cloudcached.stores.native.settings import Target, Untranslatable, translate
+from cloudcached.stores.native.store import FastS3Store
+from cloudcached.stores.port import Store
 
 
 @pytest.fixture(params=["boto3", "obstore"])
@@ -368,7 +368,7 @@ def test_obstore_asks_again_before_they_expire(scripted: ScriptedServer, monkeyp
     failing = threading.Event()
     credentials = refreshable([1.0] * 50, failing)
     provider = CredentialProvider(credentials)
-    monkeypatch.setattr("cloudcached.sessions.Connection.credential_provider", lambda self: provider)
+    monkeypatch.setattr("cloudcached.stores.boto3.session.Connection.credential_provider", lambda self: provider)
     monkeypatch.setenv("AWS_UNHEARD_OF", "1")
     store = store_with("obstore", endpoint_url=scripted.endpoint)
     assert ask(store) == b"hello"

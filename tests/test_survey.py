@@ -11,7 +11,7 @@ from store_doubles import CountingStore, wrap
 
 from cloudcached import Client
 from cloudcached.cli import verbs
-from cloudcached.survey import LONG_KEYS, REST, Survey, beginning, outsides, survey
+from cloudcached.maintenance.survey import LONG_KEYS, REST, Survey, beginning, outsides, survey
 from cloudcached.testing import FakeClock
 
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from test_entry import codec, opened, packed, place
 
 from cloudcached import MISSING, Client, EntryRefused, KeyMissing
-from cloudcached.compression import compress
-from cloudcached.entry import _canonical
-from cloudcached.signing import PLAIN
+from cloudcached.entry.compression import compress
+from cloudcached.entry.format import _canonical
+from cloudcached.entry.signing import PLAIN
 
 KEY = "k"
 #: What a header can carry, and more.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cloudcached import Client, StoreTimeout, StoreUnreachable
-from cloudcached.stores.base import Store
+from cloudcached.stores.port import Store
 from cloudcached.testing import LocalServer
 from cloudcached.testing.stores import VERBS, Wrapper
 
@@ -262,7 +262,7 @@ class TestPlugin:
 
     def test_a_project_that_does_not_use_it_is_left_alone(self, project: pytest.Pytester) -> None:
         project.makepyfile(
-            "from cloudcached.clock import SystemClock\nfrom cloudcached.engine import Engine\nimport time\n"
+            "from cloudcached.runtime.clock import SystemClock\nfrom cloudcached.engine.engine import Engine\nimport time\n"
             "def test(): assert 'store' not in vars(Engine) and SystemClock.time is time.time\n"
         )
         project.runpytest_subprocess("-W", "error").assert_outcomes(passed=1)
@@ -292,7 +292,7 @@ class TestPlugin:
 
 
 def test_what_is_put_around_stores_comes_off_again(cloudcached: Client) -> None:
-    from cloudcached.engine import Engine
+    from cloudcached.engine.engine import Engine
     from cloudcached.testing.watch import around_every_store
 
     store = cloudcached._engine.store

@@ -13,12 +13,12 @@ import click
 from .. import __version__
 from .bench import bench
 from .cost import cost
-from .data import COMMANDS
-from .develop import completion, serve
 from .doctor import doctor
+from .entries import COMMANDS
 from .iam import iam
 from .lifecycle import lifecycle
 from .purge import purge
+from .serve import completion, serve
 from .stats import stats
 from .target import Target
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from ..bench import MANY, SMALL_BYTES, Plan, measure
 from ..client import Client
-from ..cost import PRICES_DATE
+from ..maintenance.bench import MANY, SMALL_BYTES, Plan, measure
+from ..prices import PRICES_DATE
 from .output import advancing, show_json, show_table
 from .target import Target, Verb, yes_option
 

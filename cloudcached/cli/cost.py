@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..cost import (
+from ..prices import (
     ENTRY_OVERHEAD_BYTES,
     OPERATIONS,
     PREFIX_READS_S,

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from ..clock import SystemClock
-from ..engine import Engine
-from ..hooks import Counters
+from ..engine.engine import Engine
+from ..maintenance.survey import Survey, outsides, survey
+from ..runtime.clock import SystemClock
+from ..runtime.counters import Counters
 from ..stores import open_store
-from ..survey import Survey, outsides, survey
 from .output import counting, show_json, show_table
 from .target import Target, Verb, as_json_option
 

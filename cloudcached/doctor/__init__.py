@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .._types import Clock
-from ..clock import SystemClock
 from ..config import Config
 from ..errors import ConfigError
+from ..runtime.clock import SystemClock
 from . import conditions, objects, races, settings
 from .promises import Findings, promises, promises_of_reader
 from .report import Answer, Finding, Level, Promise, Report, State

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 from ..errors import StoreError
-from ..stores.base import ABSENT, Matches, When
+from ..stores.port import ABSENT, Matches, When
 from .probe import Probe, Seen, no, probe, unsure, yes
 from .site import Site
 

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 from .._types import Clock
 from ..config import Config
+from ..entry.keys import Names
 from ..errors import StoreError
-from ..keys import Names
-from ..sessions import Sessions
 from ..stores import open_store
+from ..stores.boto3.deadlines import Deadline
+from ..stores.boto3.session import Sessions
+from ..stores.boto3.store import kind_of
 from ..stores.conditions import endpoint_of
-from ..stores.deadlines import Deadline
 from ..stores.failures import from_answer, made
-from ..stores.s3 import kind_of
 
 
 class Reply(NamedTuple):

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from ..config import EXPRESS, Config
+from ..entry.keys import Names
 from ..errors import ConfigError
-from ..keys import Names
 
 #: What a policy can be for, and what that is.
 FEATURES: Final = {

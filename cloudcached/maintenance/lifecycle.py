@@ -24,15 +24,15 @@ from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 from .._types import Clock
-from ..clock import SystemClock
 from ..config import EXPRESS, Config
-from ..engine import Engine
+from ..engine.engine import Engine
+from ..entry.expiry import CLASSES_DAYS
+from ..entry.keys import Names
 from ..errors import ConfigError, StoreRefused
-from ..expiry import CLASSES_DAYS
-from ..hooks import Counters
-from ..keys import Names
+from ..runtime.clock import SystemClock
+from ..runtime.counters import Counters
+from ..stores.boto3.store import S3Store
 from ..stores.lifetimes import TAG
-from ..stores.s3 import S3Store
 
 R = TypeVar("R")
 #: As boto3 has it.

@@ -27,12 +27,12 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from .._types import Clock
-from ..clock import SystemClock
 from ..config import Config
 from ..doctor import conditions
 from ..doctor.site import Reply, Site
-from ..engine import Engine
-from ..entry import Meta
+from ..engine.engine import Engine
+from ..entry.expiry import is_expired
+from ..entry.format import Meta
 from ..errors import (
     AccessDenied,
     BucketMissing,
@@ -43,11 +43,11 @@ from ..errors import (
     ReadOnlyError,
     StoreError,
 )
-from ..expiry import is_expired
-from ..hooks import Counters
-from ..pool import fan_out, read_ahead
+from ..runtime.clock import SystemClock
+from ..runtime.counters import Counters
+from ..runtime.pool import fan_out, read_ahead
 from ..stores import open_store
-from ..stores.base import ALWAYS, Head, Listed, Matches, UnmodifiedSince, WhenRemoved
+from ..stores.port import ALWAYS, Head, Listed, Matches, UnmodifiedSince, WhenRemoved
 
 R = TypeVar("R")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, TypeVar
 
 from ..config import EXPRESS
-from ..cost import PRICES, ObjectStore
+from ..prices import PRICES, ObjectStore
 
 T = TypeVar("T")
 

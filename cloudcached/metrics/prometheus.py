@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from ..client import Client
-from ..hooks import Latency
+from ..runtime.counters import Latency
 from . import dollars, events, group, near, near_held
 
 

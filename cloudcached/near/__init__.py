@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from .._types import Clock
 from ..config import Config
-from ..engine import Engine
-from ..hooks import Counters
-from ..stores.base import Store
+from ..engine.engine import Engine
+from ..runtime.counters import Counters
+from ..stores.port import Store
 
 
 def open_engine(config: Config, store: Store, clock: Clock, counters: Counters) -> Engine:
     """Return the engine that *config* asks for. Does no I/O. Raises ``ConfigError`` where an extra is missing."""
     if config.refresh_after and not config.read_only:
-        from ..refresh import open_refreshing  # noqa: PLC0415 - few clients ask for it
+        from .sliding import open_refreshing  # noqa: PLC0415 - few clients ask for it
 
         return open_refreshing(config, store, clock, counters)
     if config.near is None:
@@ -22,6 +22,6 @@ def open_engine(config: Config, store: Store, clock: Clock, counters: Counters) 
         from .disk_engine import NearDiskEngine  # noqa: PLC0415
 
         return NearDiskEngine(config, config.near, store, clock, counters)
-    from .engine import NearEngine  # noqa: PLC0415
+    from .memory_engine import NearEngine  # noqa: PLC0415
 
     return NearEngine(config, config.near, store, clock, counters)

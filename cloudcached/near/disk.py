@@ -22,9 +22,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 from .._types import Bytes, Clock
 from ..config import Config, Near
 from ..errors import ConfigError
-from ..forks import PerProcess
-from ..hooks import Counters
-from ..pool import start
+from ..runtime.counters import Counters
+from ..runtime.forks import PerProcess
+from ..runtime.pool import start
 
 R = TypeVar("R")
 T = TypeVar("T")

@@ -13,15 +13,15 @@ from contextlib import contextmanager
 
 from .._types import Bytes, Clock
 from ..config import Config, Near
-from ..entry import Place
+from ..engine.snapshot import NOTHING, Seen
+from ..entry.expiry import is_expired
+from ..entry.format import Place
 from ..errors import EntryRefused
-from ..expiry import is_expired
-from ..hooks import Counters
-from ..seen import NOTHING, Seen
-from ..stores.base import Found, Store
+from ..runtime.counters import Counters
+from ..stores.port import Found, Store
 from .disk import DiskTier, Kept
-from .engine import NearEngine
-from .tier import Held
+from .memory import Held
+from .memory_engine import NearEngine
 
 log = logging.getLogger("cloudcached")
 

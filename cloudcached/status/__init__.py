@@ -16,10 +16,10 @@ from importlib.resources import files
 from typing import Any, Final
 
 from ..client import Client
-from ..clock import SystemClock
-from ..forks import PerProcess
+from ..maintenance.survey import survey
 from ..metrics import dollars, events, group, hit_rate
-from ..survey import survey
+from ..runtime.clock import SystemClock
+from ..runtime.forks import PerProcess
 
 #: LISTs for one look at the bucket: up to 10,000 entries are counted exactly; and seconds for which it is remembered.
 LISTS: Final = 10

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from .._types import Clock
 from ..config import Config
-from .base import Store
+from .boto3.store import S3Store
 from .conditions import guarded
 from .lifetimes import with_lifetimes
-from .s3 import S3Store
-from .s3_fast import FastS3Store
+from .native.store import FastS3Store
+from .port import Store
 
 
 def open_store(config: Config, clock: Clock) -> Store:

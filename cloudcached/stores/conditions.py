@@ -25,13 +25,13 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from ..config import Config
+from ..entry.keys import Names
 from ..errors import ConditionsIgnored, NotFound, PreconditionFailed, StoreError, StoreRefused, StoreTimeout
-from ..forks import PerProcess
-from ..keys import Names
-from ..sessions import Sessions
-from .base import ABSENT, ALWAYS, Body, Matches, Store, When
+from ..runtime.forks import PerProcess
+from .boto3.session import Sessions
 from .failures import made
-from .translation import Untranslatable, translate
+from .native.settings import Untranslatable, translate
+from .port import ABSENT, ALWAYS, Body, Matches, Store, When
 
 S = TypeVar("S", bound=Store)
 

@@ -11,10 +11,10 @@ from typing import Final, TypeVar
 
 from .._types import Clock
 from ..config import Config
+from ..entry.expiry import DAY_SECONDS, class_of
+from ..entry.keys import RESERVED
 from ..errors import ConfigError
-from ..expiry import DAY_SECONDS, class_of
-from ..keys import RESERVED
-from .base import ALWAYS, Body, Store, When
+from .port import ALWAYS, Body, Store, When
 
 S = TypeVar("S", bound=Store)
 

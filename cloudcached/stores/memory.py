@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from .._types import Bytes, Clock
 from ..errors import NotFound, NotModified, PreconditionFailed, StoreError, StoreRefused, StoreTimeout, StoreUnreachable
-from ..forks import PerProcess
-from .base import (
+from ..runtime.forks import PerProcess
+from .failures import made
+from .limits import BATCH, PART_LEAST_BYTES, PARTS_LIMIT, check_batch, check_metadata, check_object_key, check_range
+from .port import (
     ABSENT,
     ALWAYS,
     Body,
@@ -27,8 +29,6 @@ from .base import (
     When,
     WhenRemoved,
 )
-from .failures import made
-from .limits import BATCH, PART_LEAST_BYTES, PARTS_LIMIT, check_batch, check_metadata, check_object_key, check_range
 
 
 class _Object(NamedTuple):

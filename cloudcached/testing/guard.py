@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
-from ..stores.base import Store
+from ..stores.boto3.store import S3Store
 from ..stores.conditions import endpoint_of, is_aws, is_loopback
-from ..stores.s3 import S3Store
+from ..stores.port import Store
 from .watch import around_every_store
 
 #: What stands for this machine among the hosts.

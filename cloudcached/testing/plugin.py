@@ -135,7 +135,7 @@ def cloudcached_s3(cloudcached_s3_url: str) -> Iterator[Client]:
 @pytest.fixture
 def cloudcached_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
     """Give the clock that all caches go by: it stands still, and what waits on it waits no time at all."""
-    from ..clock import SystemClock  # noqa: PLC0415
+    from ..runtime.clock import SystemClock  # noqa: PLC0415
     from .clock import FakeClock  # noqa: PLC0415
     from .watch import on_clock  # noqa: PLC0415
 
@@ -149,7 +149,7 @@ def cloudcached_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
 
 @pytest.fixture
 def _cloudcached_watch() -> Iterator[Watch]:
-    from ..clock import SystemClock  # noqa: PLC0415
+    from ..runtime.clock import SystemClock  # noqa: PLC0415
     from .watch import Watch  # noqa: PLC0415
 
     with Watch(SystemClock()).running() as watch:

@@ -7,19 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from .._types import Bytes
 from ..errors import StoreError
-from ..stores.base import (
-    ABSENT,
-    ALWAYS,
-    Body,
-    Found,
-    Head,
-    Listed,
-    Matches,
-    Store,
-    UnmodifiedSince,
-    When,
-    WhenRemoved,
-)
+from ..stores.port import ABSENT, ALWAYS, Body, Found, Head, Listed, Matches, Store, UnmodifiedSince, When, WhenRemoved
 
 #: The requests that a store is asked for.
 VERBS: Final = (

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._types import Clock
-from ..engine import Engine
+from ..engine.engine import Engine
 from ..errors import StoreError, StoreTimeout, StoreUnreachable
-from ..stores.base import Store
+from ..stores.port import Store
 from .stores import VERBS, Request, Wrapper
 
 Around = Callable[[Store], Store]

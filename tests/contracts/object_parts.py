@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cloudcached import NotFound, PreconditionFailed, StoreBusy, StoreRefused
-from cloudcached.stores.base import ABSENT, Matches, Store
+from cloudcached.stores.port import ABSENT, Matches, Store
 
 T = 30.0
 METADATA = {"cc-type": "bytes", "cc-expires": "never"}

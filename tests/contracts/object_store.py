@@ -15,7 +15,7 @@ import pytest
 from contracts.object_parts import PartsContract
 
 from cloudcached import BucketMissing, NotFound, NotModified, PreconditionFailed, StoreRefused, StoreTimeout
-from cloudcached.stores.base import ABSENT, ALWAYS, Matches, Store
+from cloudcached.stores.port import ABSENT, ALWAYS, Matches, Store
 
 T = 30.0
 METADATA = {"cc-type": "str", "cc-expires": "1800000000000"}

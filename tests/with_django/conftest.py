@@ -49,7 +49,7 @@ def cache(make_cache: Callable[..., Any]) -> Any:
 @pytest.fixture
 def site_clock(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """Give the clock by which all clients judge expiry."""
-    monkeypatch.setattr("cloudcached.clock.SystemClock.time", staticmethod(clock.time))
+    monkeypatch.setattr("cloudcached.runtime.clock.SystemClock.time", staticmethod(clock.time))
     return clock
 
 

@@ -157,7 +157,7 @@ def busy_site(settings: Any, overloaded: FaultProxy) -> Any:
 def hurried(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """Give the clock by which all clients wait, and no time passes."""
     for name in ("time", "monotonic", "sleep"):
-        monkeypatch.setattr(f"cloudcached.clock.SystemClock.{name}", staticmethod(getattr(clock, name)))
+        monkeypatch.setattr(f"cloudcached.runtime.clock.SystemClock.{name}", staticmethod(getattr(clock, name)))
     return clock
 
 

@@ -85,7 +85,7 @@ def test_contents_are_counted_once_a_minute(staff: Client, watch: Any, monkeypat
     assert found["prefixes"][0][:2] == [":1:<script>alert(1)</", 1]
     assert staff.get(PATHS[2], **ASKING).json() == found
     assert store.since() == ["list"]
-    monkeypatch.setattr("cloudcached.clock.SystemClock.monotonic", staticmethod(lambda: 1e12))
+    monkeypatch.setattr("cloudcached.runtime.clock.SystemClock.monotonic", staticmethod(lambda: 1e12))
     staff.get(PATHS[2], **ASKING)
     assert store.since() == ["list"]
 

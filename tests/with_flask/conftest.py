@@ -21,7 +21,7 @@ from cloudcached_flask import S3Cache
 @pytest.fixture
 def clock(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """Give the clock by which all clients judge expiry."""
-    monkeypatch.setattr("cloudcached.clock.SystemClock.time", staticmethod(clock.time))
+    monkeypatch.setattr("cloudcached.runtime.clock.SystemClock.time", staticmethod(clock.time))
     return clock
 
 

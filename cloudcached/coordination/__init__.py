@@ -1,0 +1,3 @@
+"""Several callers, one result: locks, leases, single flight."""
+
+from __future__ import annotations

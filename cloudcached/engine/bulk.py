@@ -1,0 +1,271 @@
+"""Many entries at once: everything that can be done is done, and failures are told per key."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain, islice
+from typing import Any, TypeVar
+
+from .._types import MISSING
+from ..errors import CloudCachedError, KeyRejected, PartialFailure, StoreError
+from ..runtime.pool import fan_out
+from ..stores.port import Listed
+from .engine import Engine
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: S3's limit for one DeleteObjects.
+_DELETE_LIMIT = 1000
+#: Beside the timeout, for each key of a DeleteObjects: a busy Ceph gateway takes 3 ms for each, and of all alike.
+_DELETE_S_PER_KEY = 0.02
+#: DeleteObjects that are under way at once. S3 takes 3,500 deletes a second under a prefix: more only wait for each other.
+DELETES_AT_ONCE = 4
+#: What the names of entries begin with, after the root: caches of more than a page are listed under each in parallel.
+_DIGITS = string.hexdigits[:16]
+
+
+class Bulk:
+    """The bulk verbs of one cache, over the shared pool."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the live values of *keys*."""
+        engine = self._engine
+        wanted = dict.fromkeys(key if isinstance(key, str) else engine.place(key).key for key in keys)
+        known = engine.at_hand(wanted)
+        places = [engine.place(key) for key in wanted if key not in known]
+        fetch = _Patience(engine).around(engine.fetch)
+        answers = ((place.key, answer) for place, answer in fan_out(fetch, places))
+        found = ((key, value) for key, value in chain(known.items(), answers) if value is not MISSING)
+        counts = engine.counters.counts
+        counts["looked"] += len(wanted)
+        try:
+            values = _told("get_many", found)
+        except PartialFailure as failure:
+            counts["misses"] += len(wanted) - len(failure.results)
+            raise
+        counts["misses"] += len(wanted) - len(values)
+        return values
+
+    def put_many(self, mapping: Mapping[str, Any], put: Callable[[str, Any], bool]) -> dict[str, bool]:
+        """Store each pair by *put*, and return its answers.
+
+        Values are encoded in the calling thread, a few ahead of the writes: pickling may run code that is bound to
+        it, such as the query of a Django ``QuerySet`` in the caller's transaction.
+        """
+        for key in mapping:
+            self._engine.place(key)  # a key that is refused is found before anything is written
+
+        def put_pair(pair: tuple[str, Any]) -> bool:
+            key, value = pair
+            if isinstance(value, CloudCachedError):
+                raise value
+            return put(key, value)
+
+        encode = _caught(self._engine.codec.serialize)
+        pairs = ((key, encode(value)) for key, value in mapping.items())
+        store = _Patience(self._engine).around(put_pair)
+        return _told("put_many", ((key, answer) for (key, _), answer in fan_out(store, pairs)))
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Remove *keys*."""
+        by_object_key = {self._engine.place(key).object_key: key for key in keys}
+        failures: dict[str, CloudCachedError] = {}
+        with self._engine.writing(by_object_key.values()):
+            delete = partial(self._delete_batch, _Patience(self._engine))
+            for _, failed in fan_out(delete, _batches(by_object_key, _DELETE_LIMIT), ahead=DELETES_AT_ONCE):
+                failures.update((by_object_key[object_key], error) for object_key, error in failed.items())
+        if failures:
+            raise PartialFailure("delete_many", {}, failures)
+
+    def listed(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Yield the object's name and the key of every entry whose key begins with *prefix*."""
+        _check_prefix(prefix)
+        for page in self.pages():
+            yield from self._ours(page, prefix)
+
+    def pages(self, failures: dict[str, CloudCachedError] | None = None) -> Iterator[list[Listed]]:
+        """Yield all objects of the cache, foreign ones among them, in pages and in no order.
+
+        What fills more than a page is listed under 16 name prefixes in parallel; at most one page of each is held. A
+        prefix whose listing fails goes into *failures*, and the others go on; without these the error is raised.
+        Cost: 1 LIST for up to 1,000 objects; for more, about 1 per 1,000 and 16.
+        """
+        root = self._engine.names.root
+        page, more = self._page(root)
+        yield page
+        last = page[-1].object_key if page else ""
+        cursors = [(root + digit, last) for digit in _DIGITS if root + digit >= last[: len(root) + 1]] if more else []
+        while cursors:
+            turns = list(cursors)
+            cursors = []
+            for (under, _), answer in fan_out(_caught(lambda cursor: self._page(*cursor)), turns):
+                if not isinstance(answer, CloudCachedError):
+                    page, more = answer
+                    yield page
+                    if more:
+                        cursors.append((under, page[-1].object_key))
+                elif failures is None:
+                    raise answer
+                else:
+                    failures[under] = answer
+
+    def _page(self, root: str, after: str = "") -> tuple[list[Listed], bool]:
+        """Return one page, within a budget of its own, and whether there may be more. Cost: 1 LIST."""
+        engine = self._engine
+        page, more = engine.call(engine.budget(), partial(engine.store.list, root, after=after))
+        return page, more and bool(page)
+
+    def clear(self, prefix: str, progress: Callable[[int], None] | None = None) -> int:
+        """Remove every entry whose key begins with *prefix*, and return how many.
+
+        Thousands are removed as they are listed. An interruption waits for those that are under way, and *progress* has
+        been told of them.
+        """
+        _check_prefix(prefix)
+        failures: dict[str, CloudCachedError] = {}
+        removed: list[int] = []
+        patience = _Patience(self._engine)
+
+        def remove(object_keys: list[str]) -> dict[str, CloudCachedError]:
+            failed = self._delete_batch(patience, object_keys)
+            removed.append(len(object_keys) - len(failed))
+            if progress is not None:
+                progress(sum(removed))
+            return failed
+
+        doomed = chain.from_iterable(self._doomed(page, prefix) for page in self.pages(failures))
+        with self._engine.clearing(prefix):
+            batches = _batches(doomed, _DELETE_LIMIT)
+            for _, failed in fan_out(remove, batches, ahead=DELETES_AT_ONCE, settle=True):
+                failures.update(failed)
+        if failures:
+            raise PartialFailure("clear", {"removed": sum(removed)}, failures)
+        return sum(removed)
+
+    def _doomed(self, page: Iterable[Listed], prefix: str) -> list[str]:
+        if prefix:
+            return [object_key for object_key, _ in self._ours(page, prefix)]
+        return [row.object_key for row in page if self._engine.names.is_ours(row.object_key)]
+
+    def _ours(self, page: Iterable[Listed], prefix: str) -> Iterator[tuple[str, str]]:
+        names = self._engine.names
+        for row in page:
+            is_ours, key = names.parsed(row.object_key)
+            if not is_ours:
+                continue
+            if key is None:  # a hashed name: the key is inside
+                key = self._engine.inner_key(row.object_key, self._engine.budget())
+            if key is not None and key.startswith(prefix):
+                yield row.object_key, key
+
+    def _delete_batch(self, patience: _Patience, object_keys: list[str]) -> dict[str, CloudCachedError]:
+        """Remove up to 1,000 objects; return the error of each that is still there."""
+        engine = self._engine
+        over = patience.over
+        if over is not None:
+            return dict.fromkeys(object_keys, over)
+        budget = engine.budget(more=len(object_keys) * _DELETE_S_PER_KEY)
+        final: dict[str, CloudCachedError] = {}
+        pending = object_keys
+        try:
+            while pending:
+                failed = engine.call(budget, engine.store.delete_many, pending)
+                patience.succeeded()
+                final.update((name, error) for name, error in failed.items() if not error.retryable)
+                pending = [name for name, error in failed.items() if error.retryable]
+                if pending:
+                    budget.spend(failed[pending[0]])
+        except StoreError as error:
+            patience.failed(error)
+            final.update(dict.fromkeys(pending, error))
+        return final
+
+
+class _Patience:
+    """How long a bulk call goes on: when nothing has succeeded for a whole timeout, the rest fails unasked.
+
+    Each key has a timeout of its own, so that calls of any size are possible; with a store that answers nothing, or
+    503 alone, thousands of them would take their timeouts one after the other.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._now = engine.clock.monotonic
+        self._timeout = engine.budget().left
+        self._succeeded = self._now()
+        self._error: StoreError | None = None
+
+    @property
+    def over(self) -> StoreError | None:
+        """What the rest fails with; ``None`` while there is patience."""
+        is_over = self._error is not None and self._now() - self._succeeded >= self._timeout
+        return self._error if is_over else None
+
+    def succeeded(self) -> None:
+        """Take note that the store has done something."""
+        self._succeeded = self._now()
+
+    def failed(self, error: StoreError) -> None:
+        """Take note of a failure."""
+        if error.retryable:
+            self._error = error
+
+    def around(self, function: Callable[[T], R]) -> Callable[[T], R | CloudCachedError]:
+        """Return *function* with its errors as answers, and with the last one where patience is over."""
+        caught = _caught(function)
+
+        def call(item: T) -> R | CloudCachedError:
+            over = self.over
+            if over is not None:
+                return over
+            answer = caught(item)
+            if isinstance(answer, StoreError):
+                self.failed(answer)
+            elif not isinstance(answer, CloudCachedError):
+                self.succeeded()
+            return answer
+
+        return call
+
+
+def _check_prefix(prefix: object) -> None:
+    """Refuse what is no ``str``: an empty cache is too much for a ``None`` that slipped in."""
+    if not isinstance(prefix, str):
+        raise KeyRejected(f"a prefix is a str, not {type(prefix).__name__}")
+
+
+def _caught(function: Callable[[T], R]) -> Callable[[T], R | CloudCachedError]:
+    """Return *function* with its errors as answers, so that one bad key does not lose the others."""
+
+    def call(item: T) -> R | CloudCachedError:
+        try:
+            return function(item)
+        except CloudCachedError as error:
+            return error
+
+    return call
+
+
+def _told(operation: str, answers: Iterable[tuple[str, R | CloudCachedError]]) -> dict[str, R]:
+    """Return the results, or raise ``PartialFailure`` with them."""
+    results: dict[str, R] = {}
+    failures: dict[str, CloudCachedError] = {}
+    for key, answer in answers:
+        if isinstance(answer, CloudCachedError):
+            failures[key] = answer
+        else:
+            results[key] = answer
+    if failures:
+        raise PartialFailure(operation, results, failures)
+    return results
+
+
+def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    source = iter(items)
+    while batch := list(islice(source, size)):
+        yield batch

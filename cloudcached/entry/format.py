@@ -1,0 +1,375 @@
+"""The entry format: what an object's metadata and body mean.
+
+One entry is one object. Metadata (names as S3 shows them, without ``x-amz-meta-``)::
+
+    cc-format     1
+    cc-type       str, bytes, int, float, complex, bool, none or pickle
+    cc-encoding   plain or zstd; followed by +aes-gcm:KEY-ID, or +aes-gcm-chunks:KEY-ID, where the value is encrypted
+    cc-expires    the deadline in epoch milliseconds, or never
+    cc-created    epoch milliseconds
+    cc-nonce      43 characters of base64url: 256 random bits, new in every write
+    cc-key-id     which signing key, or none
+    cc-recent     only after conditional writes: the beginnings of the nonces of the writes before, oldest first;
+                  "start" for a write over nothing
+    cc-fresh      only where stale values may be served: the soft deadline in epoch milliseconds
+    cc-cost       only where entries are refreshed early: the milliseconds that it took to compute the value
+    cc-signature  over all of the above (every name that begins with cc-) and the object's name
+
+Body: the key (only under a hashed name: 2 bytes of length, UTF-8), the encoded value, a seal of 32 bytes over the
+nonce and all before it. The nonce makes the bytes of every write unique, without which S3's ETag, the MD5 of the body
+alone, could not tell two writes of one value apart.
+
+Reading goes: size, signature, expiry (the body of an expired entry is never asked for), seal, decompression with a
+limit (after decryption, where there is any), decoding. Whatever fails is ``EntryRefused``.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeAlias
+
+from .._types import Bytes
+from ..config import Config
+from ..errors import EntryRefused, ValueTooLarge
+from . import values as serializers
+from .compression import ZSTD, compress, decompress
+from .encryption import AES_GCM
+from .keys import KEY_LIMIT_BYTES
+from .signing import PLAIN, SEAL_BYTES, UNSIGNED, same
+from .streams import SealedStream, Sealing, Unsealing
+
+FORMAT = "1"
+#: The type of what is read and written as it is.
+BYTES = "bytes"
+#: The chain of a write over nothing begins so.
+START = "start"
+#: S3's limit for an object's metadata.
+METADATA_LIMIT_BYTES = 2048
+
+_PLAIN_ENCODING = "plain"
+_NEVER = "never"
+_NONCE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+#: Digits of the year 9999 in milliseconds.
+_NUMBER_LIMIT = 15
+_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+#: What every entry has, in the order in which it is signed, and the signature itself.
+_NAMES = ("cc-type", "cc-encoding", "cc-expires", "cc-created", "cc-nonce", "cc-key-id", "cc-format", "cc-signature")
+#: What an entry may have, signed behind the others by name and value.
+_OPTIONAL = ("cc-recent", "cc-fresh", "cc-cost")
+_KNOWN = frozenset(_NAMES + _OPTIONAL)
+_values = itemgetter(*_NAMES)
+_signed_values = itemgetter(*_NAMES[:-1])
+_RECENT = re.compile(r"(?:start|[A-Za-z0-9_-]{11})(?: [A-Za-z0-9_-]{11}){0,31}", re.ASCII)
+#: 66 bits of each nonce are enough to tell 32 of them apart, and keep the list within S3's 2 KB.
+_SHORT = 11
+_RECENT_LIMIT = 32
+_KEY_LENGTH_BYTES = 2
+#: What a body may hold beside the value.
+_AROUND_BYTES = _KEY_LENGTH_BYTES + KEY_LIMIT_BYTES + SEAL_BYTES
+
+
+class Meta(NamedTuple):
+    """An entry's verified metadata."""
+
+    type: str
+    encoding: str
+    #: Epoch milliseconds, ``None`` for never.
+    expires_ms: int | None
+    created_ms: int
+    nonce: str = ""
+    key_id: str = ""
+    #: Beginnings of the nonces of the conditional writes before this one, oldest first.
+    recent: tuple[str, ...] = ()
+    #: How the value is encrypted; "" for not at all.
+    cipher: str = ""
+    #: The soft deadline in epoch milliseconds: from then on the value is stale. ``None``: there is only ``expires_ms``.
+    fresh_ms: int | None = None
+    #: Milliseconds that it took to compute the value, where that was measured.
+    cost_ms: int | None = None
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Return what the next conditional write over this entry carries as ``recent``."""
+        return (*self.recent, self.nonce[:_SHORT])[-_RECENT_LIMIT:]
+
+    def was_written(self, nonce: str) -> bool:
+        """Tell whether this entry is the write *nonce*, or followed it in a chain of conditional writes."""
+        return self.nonce == nonce or nonce[:_SHORT] in self.recent
+
+    def follows(self, nonce: str | None) -> bool:
+        """Tell whether the chain reaches back to the write *nonce*; ``None``: to a write over nothing."""
+        return (START if nonce is None else nonce[:_SHORT]) in self.recent
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An entry ready to be written."""
+
+    body: bytes | SealedStream
+    metadata: dict[str, str]
+    nonce: str
+
+
+#: What an entry's body is made of: encoded data, or what streams it.
+Data: TypeAlias = "Bytes | Callable[[Sealing], SealedStream]"
+
+
+class Place(NamedTuple):
+    """Where an entry lives: its key, the object's name, and whether that is a hash."""
+
+    key: str
+    object_key: str
+    hashed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EntryInfo:
+    """What an entry's metadata says; the body was not read."""
+
+    key: str
+    object_key: str
+    #: ``str``, ``bytes``, ``int``, ``float``, ``complex``, ``bool``, ``none`` or ``pickle``.
+    type: str
+    #: ``plain`` or ``zstd``, with ``+aes-gcm:KEY-ID`` behind it where the value is encrypted.
+    encoding: str
+    #: Bytes of the object's body.
+    size: int
+    #: Epoch seconds.
+    created: float
+    #: Epoch seconds, ``None`` for never.
+    expires: float | None
+    etag: str
+    #: Which signing key, or ``none``.
+    key_id: str
+
+
+class Codec:
+    """Packs values into entries and unpacks what it can verify."""
+
+    def __init__(self, config: Config) -> None:
+        keys = config.signing_key
+        self._signer = keys.signers[0] if keys else PLAIN
+        self._signers = {signer.key_id: signer for signer in keys.signers} if keys else {UNSIGNED: PLAIN}
+        self._trusted = keys is not None
+        self._encryption = config.encryption_key
+        self._compress_min_bytes = config.compress_min_bytes
+        self._limit = config.max_value_bytes
+        #: Larger bodies are not loaded.
+        self.limit = self._limit + _AROUND_BYTES
+
+    def serialize(self, value: Any) -> serializers.Encoded:
+        """Return *value* as what ``encode`` takes for it. Raises ``ValueRejected``."""
+        return serializers.encode(value, trusted=self._trusted)
+
+    def encode(self, value: Any, *, expires_ms: int | None, created_ms: int) -> tuple[Meta, Bytes]:
+        """Return *value* as encoded data, with the metadata to pack it under.
+
+        Raises ``ValueRejected`` for what cannot be stored, ``ValueTooLarge`` over ``max_value_bytes``.
+        """
+        tag, data = self.serialize(value)
+        if len(data) > self._limit:
+            raise ValueTooLarge(f"the value has {len(data):,} bytes, over max_value_bytes = {self._limit:,}")
+        compressed = compress(data, self._compress_min_bytes)
+        if compressed is None:
+            return Meta(tag, _PLAIN_ENCODING, expires_ms, created_ms), data
+        return Meta(tag, ZSTD, expires_ms, created_ms), compressed
+
+    def content(self, *, expires_ms: int | None, created_ms: int) -> Meta:
+        """Return the metadata of content that is streamed: ``bytes``, as they are."""
+        return Meta(BYTES, _PLAIN_ENCODING, expires_ms, created_ms)
+
+    def pack(self, place: Place, meta: Meta, data: Data) -> Packed:
+        """Return an entry of encoded *data*, under a new nonce and the current key instead of those in *meta*."""
+        signer = self._signer
+        nonce = base64.urlsafe_b64encode(os.urandom(32))[:43].decode("ascii")
+        encoding = meta.encoding
+        chunks = None
+        if self._encryption is not None:
+            if callable(data):
+                cipher, chunks = self._encryption.chunks(nonce, place.object_key)
+            else:
+                cipher, data = self._encryption.encrypt(nonce, place.object_key, data)
+            encoding = f"{encoding}+{cipher}"
+        metadata = {
+            "cc-format": FORMAT,
+            "cc-type": meta.type,
+            "cc-encoding": encoding,
+            "cc-expires": _NEVER if meta.expires_ms is None else str(meta.expires_ms),
+            "cc-created": str(meta.created_ms),
+            "cc-nonce": nonce,
+            "cc-key-id": signer.key_id,
+        }
+        if meta.recent:
+            metadata["cc-recent"] = " ".join(meta.recent)
+        if meta.fresh_ms is not None:
+            metadata["cc-fresh"] = str(meta.fresh_ms)
+        if meta.cost_ms is not None:
+            metadata["cc-cost"] = str(meta.cost_ms)
+        metadata["cc-signature"] = signer.sign(_canonical(place.object_key, metadata))
+        before = _inner_key(place.key) if place.hashed else b""
+        if callable(data):
+            return Packed(data(Sealing(signer, nonce, before, chunks)), metadata, nonce)
+        payload = b"".join((before, data)) if before else data
+        return Packed(b"".join((payload, signer.seal(nonce, payload))), metadata, nonce)
+
+    def check(self, object_key: str, metadata: Mapping[str, str], size: int) -> Meta:
+        """Return the metadata of an entry whose signature holds.
+
+        Raises ``EntryRefused``. In one piece, since every ``get`` comes through here: what runs after a wait for the
+        network runs cold, and each call in it costs microseconds.
+        """
+        try:
+            type_tag, encoding, expires, created, nonce, key_id, version, signature = _values(metadata)
+        except KeyError as error:
+            raise EntryRefused("format", f"no {error}") from error
+        if version != FORMAT:
+            raise EntryRefused("format", f"format {version!r}; this version reads {FORMAT}")
+        signer = self._signers.get(key_id)
+        if signer is None:
+            raise _unknown_key(key_id)
+        canonical = _canonical(object_key, metadata)
+        if len(canonical) > METADATA_LIMIT_BYTES + len(object_key):
+            raise EntryRefused("format", "the metadata is over 2 KB")
+        if not (signature.isascii() and same(signer.sign(canonical), signature)):
+            raise EntryRefused("signature", "the metadata was changed, or belongs to another object")
+        if size < SEAL_BYTES:
+            raise EntryRefused("size", "shorter than a seal")
+        if not _NONCE.fullmatch(nonce) or max(len(expires), len(created)) > _NUMBER_LIMIT:
+            raise EntryRefused("format", "the nonce, the deadline or the creation time is not one")
+        recent = metadata.get("cc-recent")
+        if recent is not None and not _RECENT.fullmatch(recent):
+            raise EntryRefused("format", "the list of recent nonces is not one")
+        try:
+            expires_ms, created_ms = None if expires == _NEVER else int(expires), int(created)
+        except ValueError as error:
+            raise EntryRefused("format", str(error)) from error
+        chain = tuple(recent.split(" ")) if recent else ()
+        encoding, _, cipher = encoding.partition("+")
+        fresh_ms, cost_ms = _timing(metadata) if len(metadata) > len(_NAMES) else (None, None)
+        return Meta(type_tag, encoding, expires_ms, created_ms, nonce, key_id, chain, cipher, fresh_ms, cost_ms)
+
+    def check_size(self, size: int) -> None:
+        """Raise ``EntryRefused`` for a body that may not be loaded into memory."""
+        if size > self.limit:
+            raise too_large(size)
+
+    def unsealing(self, place: Place, meta: Meta, size: int) -> Unsealing | None:
+        """Return what makes content of a body of *size* bytes as it comes; ``None`` where the whole body is needed.
+
+        Raises ``EntryRefused``.
+        """
+        chunks = None
+        if meta.encoding != _PLAIN_ENCODING or meta.cipher.startswith(f"{AES_GCM}:"):
+            return None
+        if meta.cipher:
+            if self._encryption is None:
+                raise EntryRefused("encryption", "the value is encrypted, and no encryption_key is set")
+            chunks = self._encryption.chunks_of(meta.cipher, meta.nonce, place.object_key)
+        before = _inner_key(place.key) if place.hashed else b""
+        return Unsealing(self._signers[meta.key_id], meta.nonce, before, chunks, size)
+
+    def open(self, place: Place, meta: Meta, body: Bytes) -> Bytes:
+        """Return the encoded data of a body whose seal holds.
+
+        Raises ``EntryRefused``.
+        """
+        view = memoryview(body)
+        if len(view) < SEAL_BYTES:
+            raise EntryRefused("size", "shorter than a seal")
+        payload, seal = view[:-SEAL_BYTES], view[-SEAL_BYTES:]
+        if not same(self._signers[meta.key_id].seal(meta.nonce, payload), seal):
+            raise EntryRefused("seal", "the body was changed")
+        if place.hashed:
+            inner = _inner_key(place.key)
+            if payload[: len(inner)] != inner:
+                raise EntryRefused("key", "the entry belongs to another key")
+            payload = payload[len(inner) :]
+        if not meta.cipher:
+            return payload
+        if self._encryption is None:
+            raise EntryRefused("encryption", "the value is encrypted, and no encryption_key is set")
+        return self._encryption.decrypt(meta.cipher, meta.nonce, place.object_key, payload)
+
+    def open_pieces(self, place: Place, meta: Meta, size: int, pieces: Iterable[Bytes]) -> Bytes:
+        """Do what ``open`` does with a body of *size* bytes as it comes: fresh memory for it is only taken once."""
+        unsealing = self.unsealing(place, meta, size)
+        if unsealing is None:
+            return self.open(place, meta, b"".join(pieces))
+        content = io.BytesIO()
+        unsealing.feed(pieces, content.write)
+        unsealing.finish(content.write)
+        return content.getvalue()
+
+    def decode(self, meta: Meta, data: Bytes) -> Any:
+        """Return the value of opened *data*.
+
+        Raises ``EntryRefused``.
+        """
+        if meta.encoding == ZSTD:
+            data = decompress(data, self._limit)
+        elif meta.encoding != _PLAIN_ENCODING:
+            raise EntryRefused("encoding", f"unknown encoding {meta.encoding!r}")
+        elif len(data) > self._limit:
+            raise EntryRefused("size", f"{len(data):,} bytes, with max_value_bytes = {self._limit:,}")
+        return serializers.decode(meta.type, data, trusted=self._trusted)
+
+    def inner_key(self, meta: Meta, body: Bytes, *, whole: bool = True) -> str:
+        """Return the key inside an entry under a hashed name; the caller compares its hash with the name.
+
+        whole: False where *body* is only the beginning. Raises ``EntryRefused``.
+        """
+        view = memoryview(body)
+        payload = view[:-SEAL_BYTES]
+        if whole and not same(self._signers[meta.key_id].seal(meta.nonce, payload), view[-SEAL_BYTES:]):
+            raise EntryRefused("seal", "the body was changed")
+        end = _KEY_LENGTH_BYTES + int.from_bytes(payload[:_KEY_LENGTH_BYTES], "big")
+        try:
+            return bytes(payload[_KEY_LENGTH_BYTES:end]).decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            raise EntryRefused("key", "the key inside is no UTF-8") from error
+
+
+def too_large(size: int) -> EntryRefused:
+    """Return the refusal of a body that may not be loaded into memory."""
+    return EntryRefused("size", f"{size:,} bytes are over max_value_bytes; get_file takes it")
+
+
+def _unknown_key(key_id: str) -> EntryRefused:
+    if key_id == UNSIGNED:
+        return EntryRefused("unsigned", "the entry is not signed")
+    return EntryRefused("key-id", f"signed with {key_id[:40]!r}, none of the configured keys")
+
+
+def _timing(metadata: Mapping[str, str]) -> Iterator[int | None]:
+    """Yield what a refresh goes by, as far as it is there."""
+    for name in ("cc-fresh", "cc-cost"):
+        number = metadata.get(name)
+        if number is not None and not _NUMBER.fullmatch(number):
+            raise EntryRefused("format", f"{name} is no number")
+        yield None if number is None else int(number)
+
+
+def _inner_key(key: str) -> bytes:
+    encoded = key.encode("utf-8", "surrogatepass")
+    return len(encoded).to_bytes(_KEY_LENGTH_BYTES, "big") + encoded
+
+
+def _canonical(object_key: str, metadata: Mapping[str, str]) -> bytes:
+    """Return all of our metadata but the signature in one form, with the object's name.
+
+    Values cannot hold a newline: HTTP has no way to carry one. Raises ``EntryRefused`` for a name of ours that this
+    version does not know: it would be outside of the signature.
+    """
+    signed = (object_key, *_signed_values(metadata))
+    if len(metadata) > len(_NAMES) - ("cc-signature" not in metadata):  # something optional, or foreign
+        unknown = [name for name in metadata if name.startswith("cc-") and name not in _KNOWN]
+        if unknown:
+            raise EntryRefused("format", f"unknown metadata {unknown[0][:40]!r}")
+        signed += tuple(f"{name}={metadata[name]}" for name in _OPTIONAL if name in metadata)
+    return "\n".join(signed).encode("utf-8", "surrogatepass")

@@ -1,0 +1,190 @@
+"""Values as bytes: a readable encoding for each base type, pickle for the rest.
+
+Types are exact (``type(value) is int``): a subclass such as Django's ``SafeString``, and ``bool`` beside ``int``, must
+come back as itself. Pickle runs code, so bytes that nobody signed are only loaded through an exact table of harmless
+types.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import pickletools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .._types import MISSING, Bytes
+from ..errors import EntryRefused, ValueRejected
+
+PICKLE = "pickle"
+
+#: Fixed, so that every supported Python reads what any other wrote.
+_PICKLE_PROTOCOL = 5
+#: Python refuses decimal text of over 4,300 digits, and may be told to from 640 (2,126 bits) on; hexadecimal has no
+#: limit.
+_DECIMAL_LIMIT_BITS = 2_100
+
+
+def _encode_int(value: int) -> bytes:
+    return (str(value) if value.bit_length() <= _DECIMAL_LIMIT_BITS else hex(value)).encode("ascii")
+
+
+def _decode_int(data: bytes) -> int:
+    return int(data, 16) if b"x" in data[:3] else int(data)
+
+
+def _float_text(value: float) -> str:
+    # repr keeps every bit but the sign of a nan.
+    return "-nan" if math.isnan(value) and math.copysign(1.0, value) < 0 else repr(value)
+
+
+def _encode_complex(value: complex) -> bytes:
+    # Two floats: repr(complex) loses the signs of zeros and nans.
+    return f"{_float_text(value.real)} {_float_text(value.imag)}".encode("ascii")
+
+
+def _decode_complex(data: bytes) -> complex:
+    real, imaginary = data.split(b" ")
+    return complex(float(real), float(imaginary))
+
+
+def _decode_constant(value: Any, text: bytes) -> Callable[[bytes], Any]:
+    def decode(data: bytes) -> Any:
+        if data != text:
+            raise ValueError(f"not {text!r}")
+        return value
+
+    return decode
+
+
+def _decode_bool(data: bytes) -> bool:
+    return {b"true": True, b"false": False}[data]
+
+
+_Encoder = Callable[[Any], bytes]
+_Decoder = Callable[[bytes], Any]
+
+#: Tag, encoder and decoder of each base type. "surrogatepass" lets every str through, lone surrogates included.
+_BASE: dict[type, tuple[str, _Encoder, _Decoder]] = {
+    str: ("str", lambda v: v.encode("utf-8", "surrogatepass"), lambda d: d.decode("utf-8", "surrogatepass")),
+    bytes: ("bytes", lambda v: v, lambda d: d),
+    int: ("int", _encode_int, _decode_int),
+    float: ("float", lambda v: _float_text(v).encode("ascii"), float),
+    complex: ("complex", _encode_complex, _decode_complex),
+    bool: ("bool", lambda v: b"true" if v else b"false", _decode_bool),
+    type(None): ("none", lambda _: b"none", _decode_constant(None, b"none")),
+}
+_DECODERS: dict[str, _Decoder] = {tag: decode for tag, _, decode in _BASE.values()}
+
+#: What may be loaded from bytes that nobody signed; lists, dicts, tuples, sets and bytearrays need no name.
+#: A pickle may call what it names and set attributes on it, so classes written in Python (``Counter``, ``Fraction``,
+#: ``IPv4Address``), which can be changed for the whole process, are not here. ``UUID`` defends itself by its
+#: ``__setstate__``; ``_MUTABLE`` are taken from pickles that set no attribute. Nor is ``range`` here, which fills the
+#: memory from a dozen bytes once it is handed to ``deque``.
+_HARMLESS = frozenset(
+    {
+        ("builtins", "complex"),
+        ("builtins", "slice"),
+        ("collections", "OrderedDict"),
+        ("collections", "deque"),
+        ("datetime", "date"),
+        ("datetime", "datetime"),
+        ("datetime", "time"),
+        ("datetime", "timedelta"),
+        ("datetime", "timezone"),
+        ("decimal", "Decimal"),
+        ("django.utils.safestring", "SafeString"),
+        ("markupsafe", "Markup"),
+        ("uuid", "UUID"),
+    }
+)
+#: Taken only from pickles that set no attribute.
+_MUTABLE = frozenset({"Markup", "SafeString"})
+_MEMO_WRITES = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+
+
+class _NotHarmless(pickle.UnpicklingError):
+    """A pickle names a type outside the table."""
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    def __init__(self, data: bytes, *, sets_attributes: bool) -> None:
+        super().__init__(io.BytesIO(data))
+        self._sets_attributes = sets_attributes
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _HARMLESS or (name in _MUTABLE and self._sets_attributes):
+            raise _NotHarmless(f"{module}.{name}")
+        return super().find_class(module, name)
+
+
+def _load_untrusted(data: Bytes) -> Any:
+    """Return the value of a pickle that nobody signed, after reading through it without carrying it out."""
+    data = bytes(data)
+    opcodes = set()
+    for opcode, argument, _ in pickletools.genops(data):
+        opcodes.add(opcode.name)
+        # The unpickler makes room for all indices up to the one that it is told: a few bytes would fill the memory.
+        if opcode.name in _MEMO_WRITES and int(argument or 0) > len(data):
+            raise pickle.UnpicklingError(f"a memo index of {argument:,}")
+    return _RestrictedUnpickler(data, sets_attributes="BUILD" in opcodes).load()
+
+
+class Encoded(NamedTuple):
+    """A value that was encoded before: ``encode`` gives it back as it is."""
+
+    tag: str
+    data: bytes
+
+
+def encode(value: Any, *, trusted: bool) -> Encoded:
+    """Return the type tag and the bytes of *value*.
+
+    trusted: the entry will be signed; otherwise only base types, and containers of harmless types, are taken.
+    Raises ``ValueRejected`` for what cannot be pickled, or would not be loaded again.
+    """
+    if type(value) is Encoded:
+        return value
+    base = _BASE.get(type(value))
+    if base is not None:
+        return Encoded(base[0], base[1](value))
+    if value is MISSING:
+        raise ValueRejected("MISSING stands for no entry; stored, it could not be told from a miss")
+    try:
+        data = pickle.dumps(value, _PICKLE_PROTOCOL)
+    except Exception as error:  # __reduce__ and __getstate__ of any class run here, and may raise anything
+        raise ValueRejected(f"a {type(value).__qualname__} cannot be pickled: {error}") from error
+    if not trusted:
+        try:
+            _load_untrusted(data)
+        except _NotHarmless as error:
+            raise ValueRejected(
+                f"a {type(value).__qualname__} holds a {error}, which is not loaded from unsigned entries, since"
+                " pickles can run code; set signing_key to store any type that pickles"
+            ) from error
+        except Exception as error:  # as above: what such a class pickles to need not load
+            raise ValueRejected(f"a {type(value).__qualname__} pickles, but cannot be loaded again: {error}") from error
+    return Encoded(PICKLE, data)
+
+
+def decode(tag: str, data: Bytes, *, trusted: bool) -> Any:
+    """Return the value of *data*.
+
+    trusted: the seal and the signature were made with one of our keys.
+    Raises ``EntryRefused`` for an unknown tag, data that is not of its type, a pickle of a class that is gone, and an
+    untrusted pickle of anything but harmless types.
+    """
+    decoder = _DECODERS.get(tag)
+    if decoder is None and tag != PICKLE:
+        raise EntryRefused("type", f"unknown type tag {tag!r}")
+    try:
+        if decoder is not None:
+            return decoder(bytes(data))
+        if trusted:
+            return pickle.loads(data)  # noqa: S301 - verified above
+        return _load_untrusted(data)
+    except _NotHarmless as error:
+        raise EntryRefused("unsigned", f"an unsigned pickle names {error}") from error
+    except Exception as error:  # constructors of any class run here; a renamed one is a miss, not an outage
+        raise EntryRefused("decode", f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,3 @@
+"""Values that are too large for memory."""
+
+from __future__ import annotations

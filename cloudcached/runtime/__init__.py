@@ -1,0 +1,3 @@
+"""What every floor may use: time, threads, processes, counts."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The whole port, by boto3."""
+
+from __future__ import annotations

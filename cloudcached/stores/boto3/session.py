@@ -1,0 +1,226 @@
+"""boto3's sessions and clients: one of each per store and process, made when the first request needs them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ...errors import ConfigError
+from ...runtime.forks import PerProcess
+from .deadlines import Bounded
+from .listing import read_listing
+
+if TYPE_CHECKING:
+    import boto3
+    from botocore.credentials import Credentials
+    from mypy_boto3_s3 import S3Client
+
+log = logging.getLogger("cloudcached")
+
+#: Connections of a client: as many as threads may want at once.
+CONNECTIONS: Final = 64
+_CLIENT_SETTINGS: Final = ("endpoint_url", "addressing_style")
+#: An argument of ``delete_object`` that boto3 does not know, epoch seconds: Ceph's condition for removing.
+UNMODIFIED_SINCE: Final = "UnmodifiedSince"
+#: botocore's names of S3's ordinary signature, and ours for the one that takes the hash of a part as it is given.
+_ORDINARY: Final = ("v4", "s3v4")
+_KNOWN_HASH: Final = "cloudcached-s3v4"
+
+#: Held while boto3 or obstore is imported. A fork waits for that: Python gives a child the lock of a module that
+#: another thread was importing, and nobody to release it, and the child's own import would never end.
+IMPORTING: Final = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=IMPORTING.acquire, after_in_parent=IMPORTING.release, after_in_child=IMPORTING.release)
+
+
+def connect_timeout(timeout: float) -> float:
+    """Return the seconds that a connection may take to come about."""
+    return min(2.0, timeout / 2)
+
+
+class Connection:
+    """A boto3 client and the HTTP session below it."""
+
+    def __init__(self, session: boto3.Session, client: S3Client) -> None:
+        self.session = session
+        self.client = client
+        # No public way leads to the session: botocore has an argument for its class, but none that reaches a client.
+        endpoint: Any = client._endpoint  # type: ignore[attr-defined]  # noqa: SLF001
+        self.http = endpoint.http_session = Bounded(endpoint.http_session)
+        events: Any = client.meta.events
+        events.register("before-parameter-build.s3.DeleteObject", _take_condition)
+        events.register("before-call.s3.DeleteObject", _send_condition)
+        events.register("choose-signer.s3.UploadPart", _choose_signer)
+        events.register("before-parse.s3.ListObjectsV2", read_listing)
+
+    def credential_provider(self) -> CredentialProvider | None:
+        """Return what tells obstore the credentials that boto3's chain found, if it found any."""
+        credentials = self.session.get_credentials()
+        return None if credentials is None else CredentialProvider(credentials)
+
+    def ca_bundle(self) -> str | None:
+        """Return the file of certificates that boto3 trusts, where one is set."""
+        found = self.session._session.get_config_variable("ca_bundle")  # noqa: SLF001 - as boto3 does
+        return str(found) if found else os.environ.get("REQUESTS_CA_BUNDLE")
+
+
+def _choose_signer(signature_version: Any, **_: Any) -> str | None:
+    """Sign a part by the SHA-256 that its body carries: botocore would read and hash all of it once more."""
+    if signature_version not in _ORDINARY:
+        return None
+    from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth  # noqa: PLC0415 - came with the client
+
+    if _KNOWN_HASH not in AUTH_TYPE_MAPS:
+
+        class KnownHash(S3SigV4Auth):
+            def payload(self, request: Any) -> Any:
+                known = getattr(request.data, "sha256", None)
+                if known and self._should_sha256_sign_payload(request):  # type: ignore[attr-defined]
+                    return known
+                return super().payload(request)
+
+        AUTH_TYPE_MAPS[_KNOWN_HASH] = KnownHash
+    return _KNOWN_HASH
+
+
+def _take_condition(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    moment = params.pop(UNMODIFIED_SINCE, None)
+    if moment is not None:
+        context[UNMODIFIED_SINCE] = moment
+
+
+def _send_condition(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    moment = context.get(UNMODIFIED_SINCE)
+    if moment is not None:
+        when = dt.datetime.fromtimestamp(moment, dt.timezone.utc)
+        params["headers"]["x-amz-delete-if-unmodified-since"] = f"{when:%Y-%m-%d %H:%M:%S}"
+
+
+class CredentialProvider:
+    """Tells obstore the credentials of botocore, with the time at which they really expire.
+
+    obstore asks again five minutes before that. So that no request waits for new ones then, they are fetched beside
+    the requests, at the time from which botocore itself would.
+    """
+
+    #: Seconds before they expire.
+    EARLY: Final = 900
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials: Any = credentials
+
+    def __call__(self) -> dict[str, Any]:
+        """Return what is valid now, as obstore calls for it."""
+        expiry: dt.datetime | None = None
+        for _ in range(3):  # the two belong together unless they are renewed in between
+            expiry = getattr(self._credentials, "_expiry_time", None)
+            frozen = self._credentials.get_frozen_credentials()
+            if expiry == getattr(self._credentials, "_expiry_time", None):
+                break
+        if expiry is not None:
+            self._renew_in((expiry - dt.datetime.now(dt.timezone.utc)).total_seconds() - self.EARLY)
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": expiry and expiry.astimezone(dt.timezone.utc),  # obstore takes no other zone
+        }
+
+    def _renew_in(self, seconds: float) -> None:
+        if seconds > 0:
+            timer = threading.Timer(seconds, self._renew)
+            timer.daemon = True
+            timer.start()
+
+    def _renew(self) -> None:
+        try:
+            self._credentials.get_frozen_credentials()
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the request that needs them will meet it too
+            log.warning("the credentials could not be renewed yet: %s", exc)
+
+
+def _make_loader() -> Any:
+    from botocore.session import get_session  # noqa: PLC0415
+
+    return get_session().get_component("data_loader")
+
+
+#: Holds the models of AWS's services that botocore has read: megabytes of JSON, which each session would read anew.
+_loader: PerProcess[Any] = PerProcess(_make_loader)
+
+
+class _Made:
+    """What one process has made."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.connection: Connection | None = None
+
+
+class Sessions:
+    """Makes the boto3 client of one store. Thread-safe; after a fork the child makes its own.
+
+    settings: boto3's own names, for the session or the client. timeout: seconds, of a connection and of each read.
+    """
+
+    def __init__(self, settings: Mapping[str, str], timeout: float) -> None:
+        self._settings = dict(settings)
+        self._timeout = timeout
+        self._made = PerProcess(_Made)
+        self._made()
+
+    def connection(self) -> Connection:
+        """Return this process's connection. Raises ``ConfigError`` where boto3 refuses the settings."""
+        made = self._made()
+        connection = made.connection
+        if connection is None:
+            with IMPORTING, made.lock:  # in this order, since obstore asks for a connection while it is set up
+                if made.connection is None:
+                    made.connection = self._make()
+                connection = made.connection
+        return connection
+
+    def close(self) -> None:
+        """Close the connections of this process; the next request makes new ones."""
+        made = self._made.peek()
+        if made is not None and made.connection is not None:
+            connection, made.connection = made.connection, None
+            connection.client.close()
+
+    def _make(self) -> Connection:
+        import encodings.idna  # noqa: F401, PLC0415 - else the first connection imports it, and not under the lock
+
+        import boto3  # noqa: PLC0415 - 0.8 s that a process which never asks need not pay
+        from botocore.config import Config  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+        from botocore.session import get_session  # noqa: PLC0415
+
+        settings: dict[str, Any] = {k: v for k, v in self._settings.items() if k not in _CLIENT_SETTINGS}
+        try:
+            core = get_session()
+            core.register_component("data_loader", _loader())
+            session = boto3.Session(botocore_session=core, **settings)
+            config = Config(**self._client_config())
+            client = session.client("s3", endpoint_url=self._settings.get("endpoint_url"), config=config)
+        except (BotoCoreError, ValueError) as exc:
+            raise ConfigError(f"boto3 refuses its settings: {exc}") from exc
+        return Connection(session, client)
+
+    def _client_config(self) -> dict[str, Any]:
+        style = self._settings.get("addressing_style")
+        return {
+            "connect_timeout": connect_timeout(self._timeout),
+            "read_timeout": self._timeout,
+            # Repeating is the engine's business: a conditional write that is repeated below it loses to itself.
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+            "max_pool_connections": CONNECTIONS,
+            # The signature covers the body's SHA-256 already; the newer checksums break older stores.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+            "tcp_keepalive": True,
+            **({"s3": {"addressing_style": style}} if style else {}),
+        }

@@ -1,0 +1,3 @@
+"""GET, HEAD and PUT, by obstore."""
+
+from __future__ import annotations
