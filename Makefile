@@ -57,9 +57,9 @@ docs: $(VENV)/.docs
 	@! grep -rlE '<(script|link|img)[^>]*(src|href)="?(https?:)?//' build/site --include='*.html' || { echo "the site loads from elsewhere" >&2; exit 1; }
 
 generate: $(VENV)/.lint $(VENV)/.test
-	$(PY) tests/generate_async.py
+	$(PY) tests/support/generate_async.py
 	$(PY) -m ruff format cloudcached/_async.py
-	$(PY) tests/generate_cli.py
+	$(PY) tests/support/generate_cli.py
 
 bench: $(VENV)/.bench
 	$(PY) -m benchmarks.servers
@@ -74,7 +74,7 @@ bench-purge: $(VENV)/.test
 
 lifecycle-days: $(VENV)/.test
 	S3_LC_DAY=5 benchmarks/on-ceph sh -c 'CLOUDCACHED_TEST_LC_DAY=5 CLOUDCACHED_TEST_SERVERS=real \
-	  CLOUDCACHED_TEST_ENDPOINT="$$AWS_ENDPOINT_URL" $(PY) -m pytest tests/test_lifecycle_days.py'
+	  CLOUDCACHED_TEST_ENDPOINT="$$AWS_ENDPOINT_URL" $(PY) -m pytest tests/maintenance/test_lifecycle_days.py'
 
 soak: $(VENV)/.test
 	$(PY) -m benchmarks.soak --seconds $(or $(SECONDS),300)
@@ -82,7 +82,7 @@ soak: $(VENV)/.test
 
 fuzz: $(VENV)/.test
 	$(PIP) install atheris
-	$(PY) tests/fuzz_entry.py -max_total_time=$(or $(SECONDS),180) -rss_limit_mb=2048
+	$(PY) tests/support/fuzz_entry.py -max_total_time=$(or $(SECONDS),180) -rss_limit_mb=2048
 
 matrix:
 	.ci/matrix

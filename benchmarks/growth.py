@@ -18,7 +18,7 @@ from typing import Any
 
 from cloudcached import Client
 from cloudcached.runtime.pool import WIDTH
-from tests.fault_proxy import FaultProxy
+from tests.support.fault_proxy import FaultProxy
 
 from .common import BUCKET, SEED, environment, make_bucket, markdown, rounded, s3_client, section, timed, told_of, where
 from .compare import rate

@@ -28,7 +28,7 @@ from pathlib import Path
 import boto3
 
 HERE = Path(__file__).parent
-CEPH = HERE.parent / "tests" / "ceph-s3"
+CEPH = HERE.parent / "tests" / "support" / "ceph-s3"
 PAGES = 200
 WORKERS = 2
 

@@ -1,4 +1,4 @@
-"""The twins that are awaited, written by tests/generate_async.py from client.py and files.py: do not edit."""
+"""The twins that are awaited, written by tests/support/generate_async.py from client.py and files.py: do not edit."""
 
 from __future__ import annotations
 

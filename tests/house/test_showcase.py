@@ -27,7 +27,7 @@ from werkzeug.test import Client
 
 from example_project import crowd, ising, outage, plug, quench, visits
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Hello(BaseHTTPRequestHandler):

@@ -14,7 +14,7 @@ import cloudcached
 
 pytestmark = pytest.mark.checkout
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 

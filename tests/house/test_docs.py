@@ -1,4 +1,4 @@
-"""What the README and the pages name is there; tests/test_docs_blocks.py runs what they show."""
+"""What the README and the pages name is there; tests/house/test_docs_blocks.py runs what they show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from docs_blocks import blocks_of
 from moto import mock_aws
 from moto.core import set_initial_no_auth_action_count
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
@@ -48,7 +48,7 @@ def test_the_page_on_outages_says_what_each_verb_answers() -> None:
 
 def test_the_readme_names_tests_that_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(test_\w+\.py)[:`]", text))
+    named = set(re.findall(r"`([\w/]*test_\w+\.py)[:`]", text))
     assert named
     assert {name for name in named if not (ROOT / "tests" / name).exists()} == set()
 
@@ -56,7 +56,7 @@ def test_the_readme_names_tests_that_exist() -> None:
 def promises() -> dict[str, list[tuple[str, bool]]]:
     """Return the tests that each row of the README's promises names, and whether each asks no server."""
     rows = [line.strip("| ").split(" | ", 1) for line in section("README.md", "Promises") if line.startswith("| ")][1:]
-    named = re.compile(r"`(test_\w+\.py(?:::\w+)+)`( \*bytes alone\*)?")
+    named = re.compile(r"`([\w/]*test_\w+\.py(?:::\w+)+)`( \*bytes alone\*)?")
     return {row[0]: [(name, bool(mark)) for name, mark in named.findall(row[1])] for row in rows}
 
 

@@ -17,7 +17,7 @@ LEFT_OUT = {"encode", "latencies", "listen", "lock", "memoize", "open", "shared"
 
 MIXED = ("Client", "FileVerbs")
 
-HEADER = '''"""The twins that are awaited, written by tests/generate_async.py from client.py and files.py: do not edit."""
+HEADER = '''"""The twins that are awaited, written by tests/support/generate_async.py from client.py and files.py: do not edit."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from cloudcached import Client
 
 pytestmark = pytest.mark.checkout
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 #: What each section keeps beside where it ran.
 KEPT = {
     "bars": {"rounds", "get", "put", "many_entries", "many"},

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from docs_blocks import blocks_of, fences
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 FILES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
 PAGES = [pytest.param(path, id=path.name) for path in FILES]
 #: How many blocks of each page are only looked at: what a page does not run is said here too.
@@ -61,7 +61,7 @@ def test_blocks_do_what_the_page_says(path: Path, aws: Any, tmp_path: Path) -> N
         aws.client().create_bucket(Bucket=bucket)
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     run = subprocess.run(
-        [sys.executable, "-W", "error", Path(__file__).with_name("docs_page.py"), path],
+        [sys.executable, "-W", "error", Path(__file__).parents[1] / "support" / "docs_page.py", path],
         env={**environment, **aws.env, "PYTHONPATH": str(DOCS.parent)},
         cwd=tmp_path,
         capture_output=True,

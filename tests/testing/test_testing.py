@@ -113,7 +113,7 @@ class TestFixtures:
         assert cloudcached_faults.pending == 0
 
 
-PAGE = Path(__file__).parent.parent / "docs" / "testing.md"
+PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 SETTINGS = """
 SECRET_KEY = "secret"
 ALLOWED_HOSTS = ["testserver"]

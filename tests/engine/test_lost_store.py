@@ -21,7 +21,7 @@ from cloudcached import MISSING, Client, CloudCachedError, StoreUnreachable
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.checkout]
 
-SCRIPT = Path(__file__).parent / "ceph-s3"
+SCRIPT = Path(__file__).parents[1] / "support" / "ceph-s3"
 #: Seconds of each phase: up, down, up, down, up.
 PHASE = 0.8
 
@@ -55,7 +55,7 @@ class OwnStore:
 @pytest.fixture(scope="module")
 def store(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStore]:
     if shutil.which("radosgw") is None:
-        pytest.skip("Ceph is not installed: tests/ceph-s3 install")
+        pytest.skip("Ceph is not installed: tests/support/ceph-s3 install")
     store = OwnStore(tmp_path_factory.mktemp("ceph"))
     yield store
     store("stop")

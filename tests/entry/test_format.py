@@ -267,7 +267,7 @@ class TestGolden:
             assert client.get(golden["key"], MISSING) is MISSING
 
     def test_there_is_one_of_every_kind(self):
-        """A new sample or option needs a run of ``tests/make_golden.py``."""
+        """A new sample or option needs a run of ``tests/support/make_golden.py``."""
         assert {name for name, _, _ in kinds()} <= set(ALL_GOLDEN)
         assert {sample for golden in ALL_GOLDEN.values() if (sample := golden["sample"])} >= {
             *BASE,

@@ -1,6 +1,6 @@
 """Run the blocks of one page as a reader would type them, in a process of their own.
 
-    python tests/docs_page.py docs/PAGE.md
+    python tests/support/docs_page.py docs/PAGE.md
 
 One namespace for all Python of the page. ``settings.py`` blocks configure a real Django site, whose system checks must
 find nothing; ``urlpatterns`` that a block sets are that site's. Commands must print what the page shows. Prints one

@@ -12,12 +12,12 @@ import click
 from cloudcached.cli import verbs
 from cloudcached.cli.target import Target
 
-PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
 HEADER = """\
 # The command line
 
-<!-- written by tests/generate_cli.py (make generate): do not edit -->
+<!-- written by tests/support/generate_cli.py (make generate): do not edit -->
 
 <!-- not run: installs packages, and asks a bucket of yours -->
 ```sh

@@ -184,7 +184,7 @@ def test_adapters_import_public_names_only(full: str) -> None:
 def our_files() -> Iterator[Path]:
     """Yield every Python file of the packages, and of the tests and the example beside this file."""
     yield from ALL.values()
-    tests = Path(__file__).parent
+    tests = Path(__file__).parents[1]
     for folder in (tests, tests.parent / "example_project"):
         yield from sorted(folder.rglob("*.py"))
 

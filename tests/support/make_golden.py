@@ -3,7 +3,7 @@
 What is in it stays: ``test_entry.py`` shows that today's code reads what was written then. Run it after a new type,
 encoding or option came to the format, and commit what it wrote::
 
-    python tests/make_golden.py
+    python tests/support/make_golden.py
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent.parent))
+    sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from samples import BASE, HARMLESS, SIGNED_ONLY
 
 from cloudcached import Client
 from cloudcached.testing import FakeClock
 
-GOLDEN = Path(__file__).parent / "data" / "golden_v1.json"
+GOLDEN = Path(__file__).parents[1] / "data" / "golden_v1.json"
 SAMPLES = {**BASE, **HARMLESS, **SIGNED_ONLY}
 
 UNSIGNED: dict[str, Any] = {"compress_min_bytes": 1024}

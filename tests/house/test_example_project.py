@@ -22,7 +22,7 @@ import pytest
 
 from example_project import demo, ising, parts, plots
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = {"ISING_EFFORT": "0.02"}
 TC = ising.CRITICAL_TEMPERATURE
 

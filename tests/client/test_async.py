@@ -31,7 +31,7 @@ def client() -> Client:
 
 
 def test_the_generated_file_is_up_to_date():
-    """Run ``python tests/generate_async.py`` and the formatter after a change to ``client.py``."""
+    """Run ``python tests/support/generate_async.py`` and the formatter after a change to ``client.py``."""
     written = (PACKAGE / "_async.py").read_text(encoding="utf-8")
     assert ast.unparse(ast.parse(written)) == ast.unparse(ast.parse(generate()))
 

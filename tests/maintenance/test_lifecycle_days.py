@@ -1,4 +1,4 @@
-"""What a store does by our lifecycle rules, where its days are seconds (``S3_LC_DAY=5 tests/ceph-s3 start DIR PORT``)."""
+"""What a store does by our lifecycle rules, where its days are seconds (``S3_LC_DAY=5 tests/support/ceph-s3 start DIR PORT``)."""
 
 from __future__ import annotations
 

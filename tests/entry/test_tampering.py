@@ -11,9 +11,9 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pytest
+from entry.test_format import codec, opened, packed, place
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_entry import codec, opened, packed, place
 
 from cloudcached import MISSING, Client, EntryRefused, KeyMissing
 from cloudcached.entry.compression import compress
