@@ -5,7 +5,7 @@
 #   make browser                 the example in a real browser (needs Debian's chromium)
 #   make lint types              ruff; mypy --strict and pyright
 #   make docs                    the documentation as a site in build/site; warnings are errors
-#   make generate                write cloudcached/_async.py and docs/cli.md anew
+#   make generate                write docs/cli.md again from the commands
 #   make bench [SECTIONS="bulk"] CloudCached beside others on a Ceph gateway of its own, written into README and docs
 #   make bench-files [MB=5000]   large files both ways beside boto3's transfer manager, on a Ceph gateway of its own
 #   make bench-purge             a purge of 100,000 entries with writers beside it, on a Ceph gateway of its own
@@ -56,9 +56,7 @@ docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict -f .mkdocs.yml
 	@! grep -rlE '<(script|link|img)[^>]*(src|href)="?(https?:)?//' build/site --include='*.html' || { echo "the site loads from elsewhere" >&2; exit 1; }
 
-generate: $(VENV)/.lint $(VENV)/.test
-	$(PY) tests/support/generate_async.py
-	$(PY) -m ruff format cloudcached/_async.py
+generate: $(VENV)/.test
 	$(PY) tests/support/generate_cli.py
 
 bench: $(VENV)/.bench

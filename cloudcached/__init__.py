@@ -14,11 +14,12 @@ from . import errors as _errors
 from ._types import MISSING
 from .client import Client
 from .coordination.locks import Lock
+from .coordination.memoize import Memoized
 from .entry.format import EntryInfo
 from .errors import *  # noqa: F403 - the tree is public as a whole
 
 __version__ = "0.1.0"
 
-__all__ = ["MISSING", "Client", "EntryInfo", "Lock"]
+__all__ = ["MISSING", "Client", "EntryInfo", "Lock", "Memoized"]
 __all__ += _errors.__all__
 __all__.sort()

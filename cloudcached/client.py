@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
-from ._async import AsyncTwins
-from ._types import MISSING, Clock, TimeToExpire
-from .computed import ComputedVerbs
+from ._types import MISSING, Clock, FileSource, FileTarget, Progress, TimeToExpire
 from .config import Config
-from .coordination.get_or_put import Fills
+from .coordination.effects import ado, do
+from .coordination.get_or_put import Call, Fills, Policy
 from .coordination.locks import Lock
+from .coordination.memoize import Memoized
 from .engine.bulk import Bulk
 from .engine.outages import NO_COUNTER, Silencer, loud, verb
 from .engine.snapshot import UNKNOWN, Outside, Seen, Token
 from .entry.expiry import at_ms, deadline_of, is_expired, seconds_left
-from .entry.format import EntryInfo, Meta
+from .entry.format import BYTES, EntryInfo, Meta
 from .errors import ConfigError, KeyMissing, NotACounter, StoreError
-from .files.verbs import FileVerbs
+from .files.local import Nowhere, Spool
+from .files.transfers import Files
+from .files.writer import Writer
 from .near import open_engine
-from .observed import Observed
+from .runtime import pool
 from .runtime.clock import SystemClock
-from .runtime.counters import Counters
+from .runtime.counters import Counters, Latency
 from .runtime.forks import PerProcess
+from .runtime.pool import awaited, run
 from .stores import open_store
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
+
+class Client:
     """A cache whose entries are objects in an S3 bucket.
 
     url: ``s3://bucket`` or ``s3://bucket/prefix``; ``memory://`` for a private store in this process's memory,
@@ -107,7 +115,7 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
         began = self._now()
         value = self._engine.at_once(key)
         if value is UNKNOWN:
-            return await super().aget(key, default)
+            return await run(self.get, key, default)
         self._gets.add(self._now() - began)
         if value is MISSING:
             self._counters.counts["misses"] += 1
@@ -139,6 +147,8 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
             return engine.add(place, meta, data, budget)
         return True
 
+    aput = awaited(put)
+
     def encode(self, value: Any) -> Any:
         """Return *value* pickled in the calling thread, to be put in its place. Raises ``ValueRejected``."""
         return self._engine.codec.serialize(value)
@@ -155,6 +165,8 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
         meta, data, _ = self._encode(value, time_to_expire)
         return engine.change(place, lambda _: (meta, data), budget)
 
+    aupdate = awaited(update)
+
     @verb(False, writes=True)
     def delete(self, key: str) -> bool:
         """Remove *key*; return whether it was live when looked at.
@@ -169,10 +181,14 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
             engine.remove(place, budget)
         return outside.meta is not None
 
+    adelete = awaited(delete)
+
     @verb(False)
     def has(self, key: str) -> bool:
         """Tell whether *key* has a live entry, by its metadata: a damaged body is not noticed. **Cost:** 1 HEAD."""
         return self._outside(key).meta is not None
+
+    ahas = awaited(has)
 
     def __contains__(self, key: object) -> bool:
         return self.has(key)  # type: ignore[arg-type] # anything but a str is KeyRejected
@@ -188,10 +204,14 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
         deadline = deadline_of(time_to_expire, self._engine.clock.time())
         return self._set_deadline(key, deadline)
 
+    atouch = awaited(touch)
+
     @verb(False, writes=True)
     def persist(self, key: str) -> bool:
         """Let a live entry never expire; return whether there was one. **Atomicity** and **Cost:** as ``touch``."""
         return self._set_deadline(key, None)
+
+    apersist = awaited(persist)
 
     @verb(False, writes=True)
     def expire_at(self, key: str, when: dt.datetime | float) -> bool:
@@ -201,11 +221,15 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
         """
         return self._set_deadline(key, at_ms(when))
 
+    aexpire_at = awaited(expire_at)
+
     @verb(0)
     def ttl(self, key: str) -> float | None:
         """Return the seconds until *key* expires: 0 for a missing key, ``None`` for never. **Cost:** 1 HEAD."""
         meta = self._outside(key).meta
         return 0 if meta is None else seconds_left(meta.expires_ms, self._engine.clock.time())
+
+    attl = awaited(ttl)
 
     @verb()
     def info(self, key: str) -> EntryInfo | None:
@@ -224,6 +248,8 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
             etag=head.etag,
             key_id=meta.key_id,
         )
+
+    ainfo = awaited(info)
 
     @verb(NO_COUNTER, writes=True)
     def incr(self, key: str, delta: int = 1, *, initial: int | None = None, time_to_expire: TimeToExpire = 3600) -> int:
@@ -260,11 +286,15 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
                 raise KeyMissing(f"{key!r} has no live entry to count on; put one first, or pass initial")
         return total
 
+    aincr = awaited(incr)
+
     def decr(self, key: str, delta: int = 1, *, initial: int | None = None, time_to_expire: TimeToExpire = 3600) -> int:
         """Subtract *delta*; the rest as ``incr``."""
         if type(delta) is not int:
             raise NotACounter(f"counters count in int, not by {delta!r}")
         return self.incr(key, -delta, initial=initial, time_to_expire=time_to_expire)
+
+    adecr = awaited(decr)
 
     @verb(dict, partial=lambda failure: failure.results)
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
@@ -275,6 +305,8 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
         **Atomicity:** each entry for itself. **Cost:** 1 GET a key, in parallel.
         """
         return self._bulk.get_many(keys)
+
+    aget_many = awaited(get_many)
 
     @verb(dict, writes=True, partial=lambda failure: {**failure.results, **dict.fromkeys(failure.failures, False)})
     def put_many(
@@ -288,6 +320,8 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
         """
         return self._bulk.put_many(mapping, lambda key, value: _put(self, key, value, time_to_expire, replace))
 
+    aput_many = awaited(put_many)
+
     @verb(False, writes=True)
     def delete_many(self, keys: Iterable[str]) -> bool:
         """Remove all of *keys*; return True, and False only where failures are silent.
@@ -298,6 +332,8 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
         """
         self._bulk.delete_many(keys)
         return True
+
+    adelete_many = awaited(delete_many)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Yield the keys that begin with *prefix*, in no order; the listing goes on as they are consumed.
@@ -313,6 +349,10 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
         except StoreError as error:
             self._silencer.take("keys", error)
 
+    async def akeys(self, prefix: str = "") -> list[str]:
+        """Await the list of what ``keys`` yields, on the shared pool."""
+        return await run(lambda: list(self.keys(prefix)))
+
     @verb(writes=True)
     def clear(self, prefix: str = "", *, progress: Callable[[int], None] | None = None) -> int | None:
         """Remove every entry whose key begins with *prefix*; return how many there were, expired ones included.
@@ -326,6 +366,8 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
         """
         return self._bulk.clear(prefix, progress)
 
+    aclear = awaited(clear)
+
     @loud
     def gets(self, key: str, default: Any = None) -> tuple[Any, Token]:
         """Return the live value of *key*, or *default*, with a token for ``cas``.
@@ -337,6 +379,8 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
         seen = engine.look(place, engine.budget())
         value = seen.value if seen.live else default
         return value, Token(place.object_key, seen.etag, seen.meta)
+
+    agets = awaited(gets)
 
     @loud
     def cas(self, key: str, value: Any, token: Token, time_to_expire: TimeToExpire = 3600) -> bool:
@@ -355,6 +399,187 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
             raise ConfigError("cas takes the token that gets returned for the same key")
         meta, data, _ = self._encode(value, time_to_expire)
         return engine.write_if(place, meta, data, Seen(token.etag, token.meta), engine.budget())[0]
+
+    acas = awaited(cas)
+
+    def get_or_put(
+        self,
+        key: str,
+        default: Any,
+        time_to_expire: TimeToExpire = 3600,
+        *,
+        lock: bool | float = False,
+        early: float = 0.0,
+        stale: float | dt.timedelta = 0.0,
+        jitter: float = 0.0,
+    ) -> Any:
+        """Return the live value of *key*, or store *default*, or what it returns if it can be called, and return that.
+
+        Of the threads of this process that miss a key at once, one calls *default*; the others wait and get what it
+        returned, each its own copy, or what it raised. If another process stored a value meanwhile, all get that one.
+        After 60 seconds, or the lease if that is longer, one of those who wait calls it too.
+
+        lock: True, or the seconds of a lease (60 for True): of all callers in the world one computes, while the
+        others look for its value, for as long as the lease; then they compute it themselves. early: above 0, usually
+        1: compute anew before the deadline, with a probability that grows towards it (XFetch), the sooner the longer
+        it took. stale: serve the value for so many seconds, or a ``timedelta``, beyond its time to expire, while one
+        caller of this process computes it anew in the background, and also when that fails; ``get`` and ``ttl`` know
+        only this later deadline. jitter: up to this part of the time to expire is cut off at random. Each has an
+        effect for a function only, but jitter.
+
+        **Atomicity:** all concurrent callers return the one value that was stored; what is computed anew replaces
+        only the entry that was seen, and revives none that was removed meanwhile. **Cost:** 1 GET; for a miss + 1 PUT,
+        + 1 GET if another was faster; with *lock* + 2 GET + 2 conditional PUT, or polling while another computes.
+        """
+        policy = Policy.parse(time_to_expire, lock, early, stale, jitter)
+        place = self._fills.place(key)
+        if not callable(default):
+            return self._fills.given(place, default, policy)
+        return do(self._fills.computed(Call(place, default, policy, awaited=False)))
+
+    async def aget_or_put(
+        self,
+        key: str,
+        default: Any,
+        time_to_expire: TimeToExpire = 3600,
+        *,
+        lock: bool | float = False,
+        early: float = 0.0,
+        stale: float | dt.timedelta = 0.0,
+        jitter: float = 0.0,
+    ) -> Any:
+        """Await what ``get_or_put`` does; *default* may be async, and is called on the shared pool if it is not.
+
+        Not a twin run on the pool as the others are: whoever waits holds none of its threads. A caller that is
+        cancelled does not end the computation that others wait for.
+        """
+        policy = Policy.parse(time_to_expire, lock, early, stale, jitter)
+        place = self._fills.place(key)
+        if not callable(default):
+            return await pool.run(self._fills.given, place, default, policy)
+        return await ado(self._fills.computed(Call(place, default, policy, awaited=True)))
+
+    def memoize(
+        self,
+        time_to_expire: TimeToExpire = 3600,
+        *,
+        key: Callable[..., str] | None = None,
+        ignore: Iterable[str] = (),
+        version: int | str = 1,
+        lock: bool | float = False,
+        early: float = 0.0,
+        stale: float | dt.timedelta = 0.0,
+        jitter: float = 0.0,
+    ) -> Callable[[Callable[P, R]], Memoized[P, R]]:
+        """Decorate a function, or an async one: keep its results, by its arguments, with the options of ``get_or_put``.
+
+        The key holds the function's module and qualified name, *version*, and a hash of the arguments: by name, with
+        defaults applied, of exact types (1 and 1.0 differ). Arguments may be of the base types, dates, ``Decimal``,
+        ``UUID``, members of enums, and lists, tuples, dicts and sets of these; any other raises ``KeyRejected`` when
+        the function is called, unless it is left out by *ignore*, a list of names (``["self"]`` for a method that
+        needs nothing of its object), or *key* makes a str of the call's arguments itself. ``None`` is a result,
+        exceptions are none. Raise *version* when the function's meaning changes: its code is not looked at, nor are
+        the free variables of a nested function.
+
+        The decorated function has ``invalidate(...)`` (and ``ainvalidate``), ``key_for(...)`` and ``uncached``; on
+        an object they are bound to it, as the method is.
+
+        **Atomicity** and **Cost:** those of ``get_or_put``.
+        """
+        policy = Policy.parse(time_to_expire, lock, early, stale, jitter)
+
+        def decorate(function: Callable[P, R]) -> Memoized[P, R]:
+            return Memoized(
+                function, self._fills, (self.delete, self.adelete), policy, key=key, ignore=ignore, version=version
+            )
+
+        return decorate
+
+    @verb(False, writes=True)
+    def put_file(
+        self,
+        key: str,
+        source: FileSource,
+        time_to_expire: TimeToExpire = 3600,
+        replace: bool = False,
+        *,
+        progress: Progress | None = None,
+    ) -> bool:
+        """Store the content of *source* under *key*, as ``bytes``; return whether it was stored.
+
+        source: a path, or a binary file, which is read from where it stands to its end. It is not loaded into memory,
+        and ``max_value_bytes`` does not count; it is neither compressed nor changed, but encrypted where an
+        ``encryption_key`` is set. replace: False leaves a live entry alone, and takes up to 5 GiB; True overwrites it,
+        in parallel parts, with up to what S3 takes (a source of unknown size: 160 GiB). progress: is called in this
+        thread with the bytes that are done and their total (``None``: unknown). Raises ``OSError`` for a source that
+        cannot be read.
+
+        **Atomicity:** as ``put``; nobody sees a part of a file. What fails or is aborted leaves no parts behind, as
+        far as the store can be reached. **Cost:** up to 8 MiB 1 PUT; with ``replace=True`` above that 1 request per
+        8 MiB and 2 more; with ``replace=False`` above that 1 HEAD and, unless there is a live entry, 1 PUT; the file
+        that is there has to be read.
+        """
+        engine = self._engine
+        place, now = engine.place(key), engine.clock.time()
+        deadline = deadline_of(time_to_expire, now)
+        files = Files(engine)
+        if is_expired(deadline, now):
+            if not replace:
+                return not files.read(place, Nowhere()).live
+            engine.remove(place, engine.budget())
+            return True
+        meta = engine.codec.content(expires_ms=deadline, created_ms=int(now * 1000))
+        return files.put(place, source, meta, progress, replace=replace)
+
+    aput_file = awaited(put_file)
+
+    @verb(False)
+    def get_file(self, key: str, target: FileTarget, *, progress: Progress | None = None) -> bool:
+        """Write the content of a live entry of ``bytes`` to *target*; return whether there was one.
+
+        target: a path, whose file appears or is replaced when the content was verified, and is left alone otherwise;
+        or a binary file, which is written to when the content was verified. It is not loaded into memory, and
+        ``max_value_bytes`` does not count. progress: is called in this thread with the bytes that are done and their
+        total. Raises ``ValueRejected`` for a value of another type, ``OSError`` where the target cannot be written.
+
+        **Atomicity:** one consistent entry, never a torn or unverified one; a file that is rewritten meanwhile is
+        begun anew. **Cost:** 1 GET per 8 MiB, in parallel; 1 for what is missing or expired.
+        """
+        return Files(self._engine).get(self._engine.place(key), target, progress)
+
+    aget_file = awaited(get_file)
+
+    def open(self, key: str, mode: str = "rb", time_to_expire: TimeToExpire = 3600) -> BinaryIO:
+        """Return a binary file to read the entry *key* from ("rb"), or to write it to ("wb").
+
+        What is read is a copy in a temporary file, verified before it is returned. Raises ``KeyMissing`` where there
+        is no live entry. What is written goes into a temporary file, and is stored over whatever is there by
+        ``close``, which raises what ``put_file`` does; a ``with`` block that ends in an exception stores nothing, and
+        neither does a file that is never closed. Its ``stored`` then tells whether it was stored.
+
+        **Atomicity** and **Cost:** those of ``get_file``, and of ``put_file`` with ``replace=True``.
+        """
+        if mode == "wb":
+            deadline_of(time_to_expire, self._engine.clock.time())  # refused now, not when all is written
+            self._engine.place(key)
+            return cast("BinaryIO", Writer(lambda file: self.put_file(key, file, time_to_expire, replace=True)))
+        if mode != "rb":
+            raise ConfigError(f"a mode is 'rb' or 'wb', not {mode!r}")
+        place = self._engine.place(key)
+        with ExitStack() as stack:
+            import tempfile  # noqa: PLC0415 - takes its time, and few processes move files
+
+            file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+            try:
+                live = Files(self._engine).read(place, Spool(file), wanted=BYTES).live
+            except StoreError as error:
+                self._silencer.take("open", error)
+                live = False
+            if not live:
+                raise KeyMissing(f"{key!r} has no live entry to read")
+            file.seek(0)
+            stack.pop_all()  # the caller's to close
+        return io.BufferedReader(file)
 
     def lock(
         self,
@@ -375,9 +600,35 @@ class Client(AsyncTwins, ComputedVerbs, FileVerbs, Observed):
         self._engine.place(name)  # refuses what is no key
         return Lock(self._engine, name, timeout=timeout, blocking=blocking, blocking_timeout=blocking_timeout)
 
+    def stats(self) -> dict[str, int]:
+        """Return counts since the process began, or was forked.
+
+        ``hits`` and ``misses`` of what was read, ``calls.VERB`` and ``errors.VERB``, ``requests.KIND``, ``bytes.read``
+        and ``bytes.written`` (of bodies), retries, lost races, refused entries by reason, the near tier's.
+        """
+        return self._counters.snapshot()
+
+    def latencies(self) -> dict[str, Latency]:
+        """Return how long things took since the process began, as histograms.
+
+        By verb (``get``, ``put``, ...) what callers waited for; by ``store.KIND`` what requests took; by ``near.memory``
+        and ``near.disk`` what hits of the near tier took.
+        """
+        return self._counters.latencies()
+
+    def listen(self, listener: Callable[[str, int], None]) -> None:
+        """Have *listener* called for each event: ``refused.signature``, ``outages``, ``retries``, ``computed``, ...
+
+        It is told the name under which ``stats`` counts, and how many; in the thread where it happens, so it should
+        take no time, and raise nothing. Hits, calls and requests are no events.
+        """
+        self._counters.listen(listener)
+
     def close(self) -> None:
         """Give connections back; the client may be used again afterwards."""
         self._engine.store.close()
+
+    aclose = awaited(close)
 
     def __enter__(self) -> Client:  # noqa: PYI034 - Self needs Python 3.11
         return self

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial, update_wrapper
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from ..errors import ConfigError, KeyRejected
 from .call_key import digest
 from .effects import ado, do
 from .get_or_put import Call, Fills, Policy
-
-if TYPE_CHECKING:
-    from ..client import Client
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -37,8 +34,8 @@ class Memoized(Generic[P, R]):
     def __init__(
         self,
         function: Callable[P, R],
-        client: Client,
         fills: Fills,
+        delete: tuple[Callable[[str], bool], Callable[[str], Awaitable[bool]]],
         policy: Policy,
         *,
         key: Callable[..., str] | None,
@@ -47,7 +44,7 @@ class Memoized(Generic[P, R]):
     ) -> None:
         signature = _checked(function, named=key is not None)
         update_wrapper(self, function)
-        self._client = client
+        self._delete, self._adelete = delete
         self._fills = fills
         self._policy = policy
         self._key = key
@@ -105,11 +102,11 @@ class Memoized(Generic[P, R]):
         All results of the function go by ``client.clear(prefix=...)`` with what their keys begin with, or lie unused
         after its *version* was raised.
         """
-        return self._client.delete(self.key_for(*args, **kwargs))
+        return self._delete(self.key_for(*args, **kwargs))
 
     async def ainvalidate(self, *args: Any, **kwargs: Any) -> bool:
         """Await ``invalidate`` on the shared pool."""
-        return await self._client.adelete(self.key_for(*args, **kwargs))
+        return await self._adelete(self.key_for(*args, **kwargs))
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments by name, defaults included, in the order of the parameters."""

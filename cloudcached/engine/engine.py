@@ -22,15 +22,14 @@ from ..config import Config
 from ..entry.expiry import is_expired
 from ..entry.format import Codec, Data, Meta, Packed, Place, too_large
 from ..entry.keys import Names
-from ..entry.streams import SealedStream
 from ..errors import EntryRefused, NotFound, OutcomeUnknown, PreconditionFailed, StoreBusy, StoreError, StoreRefused
-from ..runtime.budget import Budget, LongBudget
-from ..runtime.counters import Counters, kind_of
+from ..runtime.budget import Budget
+from ..runtime.counters import Counters
 from ..runtime.forks import PerProcess
-from ..stores.boto3.deadlines import allowance
 from ..stores.port import ABSENT, Found, Matches, Store, When
 from .breaker import Breaker
-from .multipart import LARGE_BYTES, PART_BYTES, cut, upload
+from .multipart import LARGE_BYTES, PART_BYTES, Upload, cut
+from .requests import Requests
 from .snapshot import NOTHING, UNKNOWN, Outside, Seen
 
 R = TypeVar("R")
@@ -44,40 +43,29 @@ _QUEUES = 64
 _PLACES = 1024
 #: Larger bodies are hashed while they come: that takes longer than what it costs to look at pieces.
 _PIECEWISE_BYTES = 1 << 20
-#: What the bytes of a request are among its arguments.
-_BODIES = (bytes, bytearray, memoryview, SealedStream)
 
 
-class Engine:
+class Engine(Requests):
     """Reads and writes the entries of one cache. Thread-safe; the constructor does no I/O."""
 
     def __init__(self, config: Config, store: Store, clock: Clock, counters: Counters) -> None:
-        self.store = store
+        breaker = Breaker(clock, counters, config.timeout / 2) if config.fail_silently else None
+        super().__init__(store, clock, counters, config.timeout, breaker)
         self.names = Names(config.prefix)
         self._known_place = lru_cache(_PLACES)(self._place)
-        self.codec = Codec(config)
-        self.clock = clock
+        self.codec = Codec(
+            signing_key=config.signing_key,
+            encryption_key=config.encryption_key,
+            compress_min_bytes=config.compress_min_bytes,
+            max_value_bytes=config.max_value_bytes,
+        )
         #: ``refuse`` or ``drop`` where nothing may be written, "" elsewhere.
         self.read_only = config.read_only
-        self._timeout = config.timeout
-        self.counters = counters
-        self._now = clock.monotonic
         self._gets = counters.requests["get"]
-        breaker = Breaker(clock, counters, config.timeout / 2) if config.fail_silently else None
-        #: Sends one request, unless the circuit breaker says to let the store rest.
-        self.send: Callable[..., Any] = self._sent if breaker is None else partial(breaker.call, self._sent)
         #: As ``send`` of ``_value_once``: one call less on the way of every ``get``.
         self._ask = self._value_once if breaker is None else partial(breaker.call, self._value_once)
         self._etags_are_md5 = True
         self._queues = PerProcess(lambda: tuple(threading.Lock() for _ in range(_QUEUES)))
-
-    def budget(self, more: float = 0.0) -> Budget:
-        """Return a fresh time budget for one operation, *more* seconds beside the timeout."""
-        return Budget(self.clock, self._timeout + more)
-
-    def long_budget(self, size: int) -> Budget:
-        """Return a fresh time budget for an operation in which one request has *size* bytes to move."""
-        return LongBudget(self.clock, self._timeout + 2 * allowance(size), self._timeout)
 
     def now_ms(self) -> int:
         """Return the clock's time in epoch milliseconds."""
@@ -90,30 +78,6 @@ class Engine:
     def _place(self, key: str) -> Place:
         object_key, hashed = self.names.object_key(key)
         return Place(key, object_key, hashed)
-
-    def _sent(self, request: Callable[..., R], *arguments: Any, **options: Any) -> R:
-        """Send one request, and count how long it took and what it sent; what is read is counted where it is read."""
-        counts, began = self.counters.counts, self._now()
-        for argument in arguments:
-            if isinstance(argument, _BODIES):
-                counts["bytes.written"] += len(argument)
-        try:
-            return request(*arguments, **options)
-        finally:
-            self.counters.requests[kind_of(request)].add(self._now() - began)
-
-    def call(self, budget: Budget, request: Callable[..., R], *arguments: Any) -> R:
-        """Send *request* and repeat it while that may help and the budget lasts; for requests that may be repeated."""
-        while True:
-            try:
-                answer: R = self.send(request, *arguments, timeout=budget.left)
-            except StoreError as error:
-                if not error.retryable:
-                    raise
-                budget.spend(error)
-                self.counters.add("retries")
-            else:
-                return answer
 
     # Reading
 
@@ -267,7 +231,7 @@ class Engine:
     def write_packed(self, place: Place, packed: Packed, budget: Budget) -> None:
         """Do what ``write`` does with an entry that is packed."""
         if isinstance(packed.body, bytes) and len(packed.body) > LARGE_BYTES:
-            upload(self, place, packed, cut(packed.body))
+            Upload(self, self.glance, place, packed).send(cut(packed.body))
             return
         etag = self.call(budget, self.store.put, place.object_key, packed.body, packed.metadata)
         self._compare(place, packed, etag, budget)

@@ -9,17 +9,17 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from .._types import Bytes
+from ..entry.format import Packed, Place
 from ..entry.signing import LEAF_BYTES
 from ..errors import OutcomeUnknown, StoreError
+from ..runtime.budget import Budget
 from ..runtime.pool import fan_out
 from ..stores.limits import PARTS_LIMIT
-
-if TYPE_CHECKING:
-    from ..entry.format import Packed, Place
-    from .engine import Engine
+from .requests import Requests
+from .snapshot import Outside
 
 log = logging.getLogger("cloudcached")
 
@@ -59,69 +59,78 @@ def cut(body: bytes) -> Iterator[Part]:
         yield Part(view[start : start + step])
 
 
-def upload(
-    engine: Engine,
-    place: Place,
-    packed: Packed,
-    parts: Iterable[Part],
-    *,
-    parallel: int = _PARALLEL,
-    sent: Callable[[Part], object] = bool,
-) -> None:
-    """Write the object of *parts*, which are taken in the calling thread, over whatever is there.
+class Upload:
+    """One object in parts, over whatever is there.
 
-    sent: is given back each part that has arrived. Whatever is raised, no part stays behind, as far as the
-    store can be reached. Raises ``OutcomeUnknown`` where the answer to the completion was lost and what is there now
-    does not tell. Cost: 1 request for each part and 2 more; 1 more to abort.
+    head: asks for the metadata of an entry by a HEAD: how a completion whose answer was lost is settled.
     """
-    store, name = engine.store, place.object_key
-    identity = engine.call(engine.budget(), store.create_upload, name, packed.metadata)
 
-    def send(numbered: tuple[int, Part]) -> str:
-        number, part = numbered
-        put = partial(store.put_part, sha256=part.sha256)
-        return engine.call(engine.budget(), put, name, identity, number, part.body)
+    def __init__(
+        self, requests: Requests, head: Callable[[Place, Budget], Outside], place: Place, packed: Packed
+    ) -> None:
+        self._requests = requests
+        self._head = head
+        self._place = place
+        self._packed = packed
 
-    try:
-        etags = []
-        answers = fan_out(send, enumerate(parts, 1), ahead=parallel, settle=True)
-        with closing(answers):  # type: ignore[type-var] # a generator
-            for (_, part), etag in answers:
-                etags.append(etag)
-                sent(part)
-        _complete(engine, place, packed, identity, etags)
-    except BaseException:
-        _abort(engine, name, identity)
-        raise
+    def send(
+        self, parts: Iterable[Part], *, parallel: int = _PARALLEL, sent: Callable[[Part], None] = lambda _: None
+    ) -> None:
+        """Write the object of *parts*, which are taken in the calling thread.
 
+        sent: is given back each part that has arrived. Whatever is raised, no part stays behind, as far as the
+        store can be reached. Raises ``OutcomeUnknown`` where the answer to the completion was lost and what is there
+        now does not tell. Cost: 1 request for each part and 2 more; 1 more to abort.
+        """
+        requests, name = self._requests, self._place.object_key
+        store = requests.store
+        identity = requests.call(requests.budget(), store.create_upload, name, self._packed.metadata)
 
-def _complete(engine: Engine, place: Place, packed: Packed, identity: str, etags: list[str]) -> None:
-    budget = engine.budget()
-    lost = False
-    while True:
+        def send(numbered: tuple[int, Part]) -> str:
+            number, part = numbered
+            put = partial(store.put_part, sha256=part.sha256)
+            return requests.call(requests.budget(), put, name, identity, number, part.body)
+
         try:
-            engine.send(engine.store.complete_upload, place.object_key, identity, etags, timeout=budget.left)
-        except StoreError as error:
-            if not error.retryable and not lost:
-                raise
-            # It may have been done, and its answer was lost: then the upload is gone, and the object is there.
-            meta = engine.glance(place, budget).meta
-            if meta is not None and meta.was_written(packed.nonce):
+            etags = []
+            # Nothing may be under way when the upload is aborted: it would stay, and be paid for.
+            with closing(fan_out(send, enumerate(parts, 1), ahead=parallel, settle=True)) as answers:  # type: ignore[type-var]
+                for (_, part), etag in answers:
+                    etags.append(etag)
+                    sent(part)
+            self._complete(identity, etags)
+        except BaseException:
+            self._abort(identity)
+            raise
+
+    def _complete(self, identity: str, etags: list[str]) -> None:
+        requests, name = self._requests, self._place.object_key
+        budget = requests.budget()
+        lost = False
+        while True:
+            try:
+                requests.send(requests.store.complete_upload, name, identity, etags, timeout=budget.left)
+            except StoreError as error:
+                if not error.retryable and not lost:
+                    raise
+                # It may have been done, and its answer was lost: then the upload is gone, and the object is there.
+                meta = self._head(self._place, budget).meta
+                if meta is not None and meta.was_written(self._packed.nonce):
+                    return
+                if not error.retryable:
+                    raise OutcomeUnknown(
+                        f"the answer to the completion of {name} was lost, and what is there now does not tell"
+                        " whether it was done; read the key before you try again"
+                    ) from error
+                lost = True
+                budget.spend(error)
+            else:
                 return
-            if not error.retryable:
-                raise OutcomeUnknown(
-                    f"the answer to the completion of {place.object_key} was lost, and what is there now does not tell"
-                    " whether it was done; read the key before you try again"
-                ) from error
-            lost = True
-            budget.spend(error)
-        else:
-            return
 
-
-def _abort(engine: Engine, name: str, identity: str) -> None:
-    """Drop what was sent; what failed before is what the caller must hear of."""
-    try:
-        engine.call(engine.budget(), engine.store.abort_upload, name, identity)
-    except StoreError as error:
-        log.warning("the parts of an upload to %s may have stayed behind: %s", name, error)
+    def _abort(self, identity: str) -> None:
+        """Drop what was sent; what failed before is what the caller must hear of."""
+        requests, name = self._requests, self._place.object_key
+        try:
+            requests.call(requests.budget(), requests.store.abort_upload, name, identity)
+        except StoreError as error:
+            log.warning("the parts of an upload to %s may have stayed behind: %s", name, error)

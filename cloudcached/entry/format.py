@@ -35,13 +35,12 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from .._types import Bytes
-from ..config import Config
 from ..errors import EntryRefused, ValueTooLarge
 from . import values as serializers
 from .compression import ZSTD, compress, decompress
-from .encryption import AES_GCM
+from .encryption import AES_GCM, EncryptionKeys
 from .keys import KEY_LIMIT_BYTES
-from .signing import PLAIN, SEAL_BYTES, UNSIGNED, same
+from .signing import PLAIN, SEAL_BYTES, UNSIGNED, SigningKeys, same
 from .streams import SealedStream, Sealing, Unsealing
 
 FORMAT = "1"
@@ -152,14 +151,21 @@ class EntryInfo:
 class Codec:
     """Packs values into entries and unpacks what it can verify."""
 
-    def __init__(self, config: Config) -> None:
-        keys = config.signing_key
+    def __init__(
+        self,
+        *,
+        signing_key: SigningKeys | None = None,
+        encryption_key: EncryptionKeys | None = None,
+        compress_min_bytes: int | None = 1024,
+        max_value_bytes: int = 2**30,
+    ) -> None:
+        keys = signing_key
         self._signer = keys.signers[0] if keys else PLAIN
         self._signers = {signer.key_id: signer for signer in keys.signers} if keys else {UNSIGNED: PLAIN}
         self._trusted = keys is not None
-        self._encryption = config.encryption_key
-        self._compress_min_bytes = config.compress_min_bytes
-        self._limit = config.max_value_bytes
+        self._encryption = encryption_key
+        self._compress_min_bytes = compress_min_bytes
+        self._limit = max_value_bytes
         #: Larger bodies are not loaded.
         self.limit = self._limit + _AROUND_BYTES
 

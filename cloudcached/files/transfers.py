@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from .._types import Bytes, FileSource, FileTarget, Progress
 from ..engine.engine import Engine
-from ..engine.multipart import PART_BYTES, Part, ahead, part_bytes, upload
+from ..engine.multipart import PART_BYTES, Part, Upload, ahead, part_bytes
 from ..engine.snapshot import NOTHING, Seen
 from ..entry.expiry import is_expired
 from ..entry.format import BYTES, Meta, Place
@@ -88,7 +88,8 @@ class Files:
                 meter.at(min(done, stream.taken))  # what is around the content is no progress
                 parts.give_back(part)
 
-            upload(engine, place, packed, chain(begun, parts), parallel=ahead(size), sent=sent)
+            upload = Upload(engine, engine.glance, place, packed)
+            upload.send(chain(begun, parts), parallel=ahead(size), sent=sent)
         meter.end(stream.taken)
 
     def _add(self, place: Place, content: Content, meta: Meta, meter: Meter) -> bool:

@@ -10,15 +10,17 @@ import contextvars
 import functools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from .forks import PerProcess
 
 T = TypeVar("T")
 R = TypeVar("R")
+P = ParamSpec("P")
+S = TypeVar("S")
 
 #: Requests that are under way at once, per process.
 WIDTH: Final = 32
@@ -101,3 +103,17 @@ async def run(function: Callable[..., R], *arguments: Any, **options: Any) -> R:
     context = contextvars.copy_context()
     work = functools.partial(context.run, function, *arguments, **options)
     return await asyncio.get_running_loop().run_in_executor(_executor(), work)
+
+
+def awaited(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
+    """Return the async version of a method: same arguments, run on the shared pool."""
+    name = verb.__name__
+
+    @functools.wraps(verb)
+    async def twin(self: S, /, *arguments: P.args, **options: P.kwargs) -> R:
+        answer: R = await run(getattr(self, name), *arguments, **options)
+        return answer
+
+    twin.__name__, twin.__qualname__ = f"a{name}", f"{verb.__qualname__.rpartition('.')[0]}.a{name}"
+    twin.__doc__ = f"Await ``{name}``, run on the shared pool."
+    return twin

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import pytest
+from codecs_by_options import codec_of
 from hypothesis import given
 from hypothesis import strategies as st
 from make_golden import GOLDEN, SAMPLES, kinds
@@ -40,7 +41,7 @@ def codec(**options: Any) -> Codec:
     """Return the codec of these options; there is one, since it has no state."""
     name = repr(options)
     if name not in _codecs:
-        _codecs[name] = Codec(Config.parse("memory://", options))
+        _codecs[name] = codec_of(Config.parse("memory://", options))
     return _codecs[name]
 
 

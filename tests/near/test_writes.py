@@ -219,9 +219,9 @@ def test_locks_are_not_held(cache: Client, rival: Client):
 def test_no_write_goes_round_the_near_tier():
     """Whoever adds a way to write stands inside ``writing`` or ``clearing``, and is named here."""
     known = {
-        "engine.py": {"write_packed", "write_if", "remove"},  # all three in NearEngine too
-        "multipart.py": {"send", "upload", "_complete"},  # within write_packed, and put_file's own
-        "bulk.py": {"_delete_batch"},  # within delete_many and clear
+        "engine/engine.py": {"write_packed", "write_if", "remove"},  # all three in NearEngine too
+        "engine/multipart.py": {"send", "_complete"},  # within write_packed, and put_file's own
+        "engine/bulk.py": {"_delete_batch"},  # within delete_many and clear
         "doctor/": None,  # objects of its own
         "maintenance/purge.py": {"_purge"},  # of what has expired, which no near tier gives out
         "stores/": None,

@@ -14,17 +14,19 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["cloudcached"]):
+    from codecs_by_options import codec_of
+
     from cloudcached.config import Config
-    from cloudcached.entry.format import format as entry
-    from cloudcached.entry.format import values as serializers
+    from cloudcached.entry import format as entry
+    from cloudcached.entry import values as serializers
     from cloudcached.entry.signing import PLAIN
     from cloudcached.errors import EntryRefused
 
 LIMIT = 1 << 16
 CODECS = [
-    entry.Codec(Config.parse("s3://fuzz/p", {"max_value_bytes": LIMIT})),
-    entry.Codec(Config.parse("s3://fuzz/p", {"max_value_bytes": LIMIT, "signing_key": "key"})),
-    entry.Codec(Config.parse("s3://fuzz/p", {"max_value_bytes": LIMIT, "encryption_key": "key"})),
+    codec_of(Config.parse("s3://fuzz/p", {"max_value_bytes": LIMIT})),
+    codec_of(Config.parse("s3://fuzz/p", {"max_value_bytes": LIMIT, "signing_key": "key"})),
+    codec_of(Config.parse("s3://fuzz/p", {"max_value_bytes": LIMIT, "encryption_key": "key"})),
 ]
 PLACES = [entry.Place("key", "p/3e/key", False), entry.Place("key", "p/00/~hashed", True)]
 TAGS = ["str", "bytes", "int", "float", "complex", "bool", "none", "pickle"]

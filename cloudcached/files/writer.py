@@ -1,0 +1,60 @@
+"""What ``Client.open(key, "wb")`` returns."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, BinaryIO
+
+
+class Writer(io.BufferedIOBase):
+    """A file whose content is stored when it is closed."""
+
+    def __init__(self, store: Callable[[BinaryIO], bool]) -> None:
+        self._store = store
+        import tempfile  # noqa: PLC0415
+
+        self._file: Any = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this one
+        #: Whether the content was stored.
+        self.stored = False
+
+    def writable(self) -> bool:
+        """Say that it can be written."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write bytes; return how many."""
+        if self.closed:
+            raise ValueError("write to a closed file")
+        return int(self._file.write(data))
+
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        """Store what was written. Raises what ``put_file`` does; the file is closed all the same."""
+        if self.closed:
+            return
+        try:
+            self._file.seek(0)
+            self.stored = self._store(self._file)
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close the file and store nothing."""
+        self._file.close()
+        super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def __del__(self) -> None:
+        self.abort()  # without this, whoever forgets a file would store the half of it
