@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from ..errors import AccessDenied, StoreError
+from ..stores.port import Write
 from .probe import NOT_FOUND, Seen, no, probe, refused, yes
 from .site import Site
 
@@ -50,7 +51,7 @@ def metadata(site: Site) -> Seen:
     signs = "!\"#$%&'()*+,-./0:;<=>?@A[]^_`a{|}~"
     wanted = {"cc-format": "1", "cc-signs": f"{signs} {signs}", "cc-recent": "start " + " ".join(["nonce-67890"] * 140)}
     name, body = site.name("odd%2Fname!*'():,=@~"), bytes(range(256))
-    site.store.put(name, body, wanted, timeout=site.config.timeout)
+    site.store.put(Write(name, body, wanted), timeout=site.config.timeout)
     for store in (site.store, site.store.dated):
         found = store.get(name, timeout=site.config.timeout)
         if found.read() != body:

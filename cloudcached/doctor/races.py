@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 from ..errors import StoreError
-from ..stores.port import ABSENT, Matches, When
+from ..stores.port import ABSENT, Matches, When, Write
 from .probe import Probe, Seen, no, probe, unsure, yes
 from .site import Site
 
@@ -61,7 +61,7 @@ def _race(site: Site, name: str, when: When, number: int) -> _Round:
     def write(body: bytes) -> str:
         start.wait()
         try:
-            store.put(name, body, {}, when=when, timeout=site.config.timeout)
+            store.put(Write(name, body, {}, when=when), timeout=site.config.timeout)
         except StoreError as error:
             return _label(error)
         return ""
@@ -106,7 +106,7 @@ def speed(site: Site) -> Seen:
     for number in range(SAMPLES):
         body = b"version %d" % number
         began = now()
-        site.store.put(name, body, {}, timeout=timeout)
+        site.store.put(Write(name, body, {}), timeout=timeout)
         written = now()
         stale += site.store.get(name, timeout=timeout).read() != body
         puts.append(written - began)

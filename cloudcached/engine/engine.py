@@ -26,7 +26,7 @@ from ..errors import EntryRefused, NotFound, OutcomeUnknown, PreconditionFailed,
 from ..runtime.budget import Budget
 from ..runtime.counters import Counters
 from ..runtime.forks import PerProcess
-from ..stores.port import ABSENT, Found, Matches, Store, When
+from ..stores.port import ABSENT, Found, Matches, Store, Write
 from .breaker import Breaker
 from .multipart import LARGE_BYTES, PART_BYTES, Upload, cut
 from .requests import Requests
@@ -233,7 +233,7 @@ class Engine(Requests):
         if isinstance(packed.body, bytes) and len(packed.body) > LARGE_BYTES:
             Upload(self, self.glance, place, packed).send(cut(packed.body))
             return
-        etag = self.call(budget, self.store.put, place.object_key, packed.body, packed.metadata)
+        etag = self.call(budget, self.store.put, Write(place.object_key, packed.body, packed.metadata))
         self._compare(place, packed, etag, budget)
 
     def add(self, place: Place, meta: Meta, data: Bytes, budget: Budget) -> bool:
@@ -285,13 +285,12 @@ class Engine(Requests):
         when the bucket can no longer tell.
         """
         packed = self.codec.pack(place, meta._replace(recent=base.chain), data)
-        when: When = ABSENT if base.etag is None else Matches(base.etag)
+        when = ABSENT if base.etag is None else Matches(base.etag)
+        write = Write(place.object_key, packed.body, packed.metadata, when)
         failure: StoreError | None = None
         while True:
             try:
-                etag = self.send(
-                    self.store.put, place.object_key, packed.body, packed.metadata, when=when, timeout=budget.left
-                )
+                etag = self.send(self.store.put, write, timeout=budget.left)
             except PreconditionFailed:
                 if failure is None:
                     return False, None

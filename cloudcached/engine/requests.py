@@ -12,7 +12,7 @@ from ..errors import StoreError
 from ..runtime.budget import Budget, LongBudget
 from ..runtime.counters import Counters, kind_of
 from ..stores.boto3.deadlines import allowance
-from ..stores.port import Store
+from ..stores.port import Store, Write
 from .breaker import Breaker
 
 R = TypeVar("R")
@@ -60,8 +60,9 @@ class Requests:
         """Send one request, and count how long it took and what it sent; what is read is counted where it is read."""
         counts, began = self.counters.counts, self._now()
         for argument in arguments:
-            if isinstance(argument, _BODIES):
-                counts["bytes.written"] += len(argument)
+            body = argument.body if isinstance(argument, Write) else argument
+            if isinstance(body, _BODIES):
+                counts["bytes.written"] += len(body)
         try:
             return request(*arguments, **options)
         finally:

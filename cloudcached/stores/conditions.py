@@ -20,7 +20,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -31,7 +31,7 @@ from ..runtime.forks import PerProcess
 from .boto3.session import Sessions
 from .failures import made
 from .native.settings import Untranslatable, translate
-from .port import ABSENT, ALWAYS, Body, Matches, Store, When
+from .port import ABSENT, ALWAYS, Matches, Store, When, Write
 
 S = TypeVar("S", bound=Store)
 
@@ -110,33 +110,25 @@ class _Guard:
         self._sessions = sessions
         self._knowledge = PerProcess(self._find_knowledge)
 
-    def put(
-        self,
-        object_key: str,
-        body: Body,
-        metadata: Mapping[str, str],
-        *,
-        when: When = ALWAYS,
-        tags: Mapping[str, str] | None = None,
-        timeout: float,
-    ) -> str:
+    def put(self, write: Write, *, timeout: float) -> str:
         """Write an object and return its ETag.
 
         Raises ``ConditionsIgnored`` where the store does not do conditional writes. **Atomicity:** the store's; with
         ``best_effort`` none. **Cost:** 1 PUT; once per process and bucket + 1 PUT where the store is probed; with
         ``best_effort`` + 1 HEAD for each conditional write.
         """
+        object_key, when = write.object_key, write.when
         if when is ALWAYS:
-            return self._put(object_key, body, metadata, tags=tags, timeout=timeout)
+            return self._put(write, timeout=timeout)
         end = time.monotonic() + timeout
         if self._config.conditional_writes == "best_effort":
             self._check(object_key, when, timeout)
-            return self._put(object_key, body, metadata, tags=tags, timeout=end - time.monotonic())
+            return self._put(replace(write, when=ALWAYS), timeout=end - time.monotonic())
         fault = self._fault(object_key, timeout)
         if fault:
             raise self._ignored(object_key, fault)
         try:
-            return self._put(object_key, body, metadata, when=when, tags=tags, timeout=end - time.monotonic())
+            return self._put(write, timeout=end - time.monotonic())
         except StoreRefused as error:
             if error.code not in _REFUSALS:
                 raise
@@ -174,7 +166,7 @@ class _Guard:
         """Send a conditional write that must fail, and return what is wrong. Cost: 1 PUT; if it was done, + 1 DELETE."""
         name = Names(self._config.prefix).reserved("conditions", secrets.token_hex(8))
         try:
-            self._put(name, b"probe", {}, when=IMPOSSIBLE, timeout=timeout)
+            self._put(Write(name, b"probe", {}, when=IMPOSSIBLE), timeout=timeout)
         except PreconditionFailed:
             return ""
         except StoreRefused as error:

@@ -7,6 +7,7 @@ writes comes through the store's ``put``, those that only move the deadline too.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from .._types import Clock
@@ -14,7 +15,7 @@ from ..config import Config
 from ..entry.expiry import DAY_SECONDS, class_of
 from ..entry.keys import RESERVED
 from ..errors import ConfigError
-from .port import ALWAYS, Body, Store, When
+from .port import Store, Write
 
 S = TypeVar("S", bound=Store)
 
@@ -48,23 +49,14 @@ class _Lifetimes:
         #: Locks and the like: no rule touches them.
         self._reserved = f"{config.prefix}/{RESERVED}/".lstrip("/")
 
-    def put(
-        self,
-        object_key: str,
-        body: Body,
-        metadata: Mapping[str, str],
-        *,
-        when: When = ALWAYS,
-        tags: Mapping[str, str] | None = None,
-        timeout: float,
-    ) -> str:
+    def put(self, write: Write, *, timeout: float) -> str:
         """Write an object and return its ETag.
 
         Raises ``ConfigError``, and sends nothing, for an entry that would live longer than ``max_age_days``.
         **Atomicity:** the store's. **Cost:** 1 PUT.
         """
-        tags = self._tagged(object_key, metadata, tags)
-        return self._put(object_key, body, metadata, when=when, tags=tags, timeout=timeout)
+        tags = self._tagged(write.object_key, write.metadata, write.tags)
+        return self._put(replace(write, tags=tags), timeout=timeout)
 
     def create_upload(
         self, object_key: str, metadata: Mapping[str, str], *, tags: Mapping[str, str] | None = None, timeout: float

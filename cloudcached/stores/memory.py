@@ -17,7 +17,6 @@ from .limits import BATCH, PART_LEAST_BYTES, PARTS_LIMIT, check_batch, check_met
 from .port import (
     ABSENT,
     ALWAYS,
-    Body,
     Found,
     Head,
     Listed,
@@ -28,6 +27,7 @@ from .port import (
     UnmodifiedSince,
     When,
     WhenRemoved,
+    Write,
 )
 
 
@@ -123,22 +123,14 @@ class MemoryStore(Store):
         """Return an object's outside. **Cost:** no request."""
         return self._head(self._find("head", object_key, timeout))
 
-    def put(
-        self,
-        object_key: str,
-        body: Body,
-        metadata: Mapping[str, str],
-        *,
-        when: When = ALWAYS,
-        tags: Mapping[str, str] | None = None,
-        timeout: float,
-    ) -> str:
+    def put(self, write: Write, *, timeout: float) -> str:
         """Write an object and return its ETag. **Atomicity:** one lock around test and write."""
+        object_key, body = write.object_key, write.body
         self._check("put", object_key, timeout)
-        check_metadata(object_key, metadata)
+        check_metadata(object_key, write.metadata)
         content = bytes(body) if isinstance(body, (bytes, bytearray, memoryview)) else _whole(body)
-        new = _Object(content, dict(metadata), _md5(content), self._now(), dict(tags or {}))
-        return self._write(object_key, new, when)
+        new = _Object(content, dict(write.metadata), _md5(content), self._now(), dict(write.tags or {}))
+        return self._write(object_key, new, write.when)
 
     def create_upload(
         self, object_key: str, metadata: Mapping[str, str], *, tags: Mapping[str, str] | None = None, timeout: float

@@ -74,6 +74,18 @@ class Stream(Protocol):
 Body: TypeAlias = "Bytes | Stream"
 
 
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One object to write in a single PUT."""
+
+    object_key: str
+    body: Body
+    metadata: Mapping[str, str]
+    when: When = ALWAYS
+    #: The object's tags, for lifecycle rules to select by; ``None``: it gets none.
+    tags: Mapping[str, str] | None = None
+
+
 class Head(Protocol):
     """An object's outside: everything but its body. A store may work out a property only when it is asked for."""
 
@@ -169,20 +181,10 @@ class Store(abc.ABC):
         """Return an object's outside. Raises ``NotFound``. Cost: 1 HEAD."""
 
     @abc.abstractmethod
-    def put(
-        self,
-        object_key: str,
-        body: Body,
-        metadata: Mapping[str, str],
-        *,
-        when: When = ALWAYS,
-        tags: Mapping[str, str] | None = None,
-        timeout: float,
-    ) -> str:
+    def put(self, write: Write, *, timeout: float) -> str:
         """Write an object in a single PUT, and return its ETag.
 
-        tags: of the object, which lifecycle rules can go by; none without them.
-        Raises ``PreconditionFailed`` when *when* does not hold (a store may say so for a missing object under
+        Raises ``PreconditionFailed`` when ``write.when`` does not hold (a store may say so for a missing object under
         ``Matches`` too). Any retryable error means that the outcome is unknown. Cost: 1 PUT.
         """
 

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from .._types import Bytes
 from ..errors import StoreError
-from ..stores.port import ABSENT, ALWAYS, Body, Found, Head, Listed, Matches, Store, UnmodifiedSince, When, WhenRemoved
+from ..stores.port import ABSENT, ALWAYS, Found, Head, Listed, Matches, Store, UnmodifiedSince, WhenRemoved, Write
 
 #: The requests that a store is asked for.
 VERBS: Final = (
@@ -66,22 +66,11 @@ class Wrapper(Store):
         head: Head = self._pass(request, lambda: self.inner.head(object_key, timeout=timeout))
         return head
 
-    def put(
-        self,
-        object_key: str,
-        body: Body,
-        metadata: Mapping[str, str],
-        *,
-        when: When = ALWAYS,
-        tags: Mapping[str, str] | None = None,
-        timeout: float,
-    ) -> str:
+    def put(self, write: Write, *, timeout: float) -> str:
         """Write an object and return its ETag. **Atomicity:** the store's."""
-        condition = "" if when is ALWAYS else "if absent" if when is ABSENT else "if match"
-        request = Request("put", (object_key,), condition, timeout)
-        etag: str = self._pass(
-            request, lambda: self.inner.put(object_key, body, metadata, when=when, tags=tags, timeout=timeout)
-        )
+        condition = "" if write.when is ALWAYS else "if absent" if write.when is ABSENT else "if match"
+        request = Request("put", (write.object_key,), condition, timeout)
+        etag: str = self._pass(request, lambda: self.inner.put(write, timeout=timeout))
         return etag
 
     def create_upload(

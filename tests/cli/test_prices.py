@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -32,6 +32,7 @@ from cloudcached.prices import (
     month,
     per_million,
 )
+from cloudcached.stores.port import Write
 from cloudcached.testing import FakeClock
 
 STANDARD, EXPRESS, NODE, SERVERLESS = PRICES
@@ -148,9 +149,9 @@ class Weighed(CountingStore):
 
     down = up = 0
 
-    def put(self, object_key: str, body: Any, metadata: Mapping[str, str], **more: Any) -> str:
-        self.up += len(body) > len(VALUE)
-        return super().put(object_key, body, metadata, **more)
+    def put(self, write: Write, *, timeout: float) -> str:
+        self.up += len(write.body) > len(VALUE)
+        return super().put(write, timeout=timeout)
 
     def count_body(self, *, read: bool) -> None:
         self.down += read
@@ -176,7 +177,7 @@ def test_operations_are_what_a_client_sends(operation: Operation, clock: FakeClo
 def test_what_goes_over_all_entries_is_what_a_client_sends(entries: int) -> None:
     client = Client("memory://")
     for number in range(entries):
-        client._engine.store.put(client._engine.place(f"{number}").object_key, b"", {}, timeout=1)
+        client._engine.store.put(Write(client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
     store = wrap(client, CountingStore)
     list(client.keys())
     assert store.counts == everything(entries)["keys"]

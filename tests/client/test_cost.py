@@ -10,6 +10,7 @@ import pytest
 from store_doubles import CountingStore, FaultyStore, before, wrap
 
 from cloudcached import Client, CloudCachedError, KeyMissing, PartialFailure, StoreBusy, ValueRejected
+from cloudcached.stores.port import Write
 from cloudcached.testing import FakeClock
 
 #: Before the verb, "k" is ...
@@ -94,9 +95,9 @@ def prepare(client: Client, clock: FakeClock, state: str) -> None:
         clock.advance(10)
     elif state == "damaged":
         found = inner.get(name, timeout=1)
-        inner.put(name, b"x" * found.head.size, found.head.metadata, timeout=1)
+        inner.put(Write(name, b"x" * found.head.size, found.head.metadata), timeout=1)
     elif state == "foreign":
-        inner.put(name, b"not an entry", {}, timeout=1)
+        inner.put(Write(name, b"not an entry", {}), timeout=1)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_get_or_put_that_a_rival_was_faster_than(client, store):
         rival = store.inner
         place = client._engine.place("k")
         entry = client._engine.codec.pack(place, *client._engine.codec.encode("theirs", expires_ms=None, created_ms=0))
-        rival.put(place.object_key, entry.body, entry.metadata, timeout=1)
+        rival.put(Write(place.object_key, entry.body, entry.metadata), timeout=1)
         return "ours"
 
     assert client.get_or_put("k", compute) == "theirs"
@@ -258,7 +259,7 @@ def fill(client: Client, entries: int) -> None:
     """Put objects where entries would be."""
     for number in range(entries):
         place = client._engine.place(f"{number}")
-        client._engine.store.put(place.object_key, b"", {}, timeout=1)
+        client._engine.store.put(Write(place.object_key, b"", {}), timeout=1)
 
 
 def test_repetitions_are_counted_in_stats(client):

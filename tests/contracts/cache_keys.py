@@ -6,6 +6,7 @@ import pytest
 from samples import ODD_KEYS
 
 from cloudcached import MISSING, KeyRejected
+from cloudcached.stores.port import Write
 
 #: Too long for the name of an object: 1,100 bytes, and 400 characters of which each is escaped to nine.
 LONG_KEYS = ("x" * 1_100, "x" * 1_099 + "y", "x" * 1_100 + "/", "Ω" * 400, "\0" * 500, "~" * 1_100, "k" * 16_384)
@@ -139,7 +140,7 @@ class IsolationContract:
             f"{names.root}{shard}",
         ]
         for name in foreign:
-            store.put(name, b"not ours", {}, timeout=5)
+            store.put(Write(name, b"not ours", {}), timeout=5)
         assert list(cache.keys()) == ["k"]
         assert cache.clear() == 1
         assert cache.clear("k") == 0
@@ -155,13 +156,13 @@ class IsolationContract:
             lambda: cache.put("k", "v", replace=True),
             lambda: cache.get_or_put("k", "v"),
         ):
-            cache._engine.store.put(name, b"not ours", {"cc-format": "1"}, timeout=5)
+            cache._engine.store.put(Write(name, b"not ours", {"cc-format": "1"}), timeout=5)
             assert cache.get("k", MISSING) is MISSING
             assert not cache.has("k")
             assert cache.update("k", 1) is False
             assert cache.touch("k") is False
             write()
             assert cache.get("k") == "v"
-        cache._engine.store.put(name, b"not ours", {}, timeout=5)
+        cache._engine.store.put(Write(name, b"not ours", {}), timeout=5)
         assert cache.delete("k") is False
         assert list(cache.keys()) == []

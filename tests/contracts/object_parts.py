@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cloudcached import NotFound, PreconditionFailed, StoreBusy, StoreRefused
-from cloudcached.stores.port import ABSENT, Matches, Store
+from cloudcached.stores.port import ABSENT, Matches, Store, Write
 
 T = 30.0
 METADATA = {"cc-type": "bytes", "cc-expires": "never"}
@@ -56,14 +56,14 @@ class PartsContract:
     @pytest.mark.parametrize("length", [1, 4, 10, 1000, PART])
     def test_the_beginning_of_an_object(self, store: Store, root: str, length: int) -> None:
         body = b"0123456789" * 100_000
-        etag = store.put(f"{root}a", body, METADATA, timeout=T)
+        etag = store.put(Write(f"{root}a", body, METADATA), timeout=T)
         found = store.get_first(f"{root}a", length, timeout=T)
         assert (found.head.size, found.head.etag, dict(found.head.metadata)) == (len(body), etag, METADATA)
         assert bytes(found.read()) == body[:length]
         store.get_first(f"{root}a", length, timeout=T).close()
 
     def test_the_beginning_of_nothing(self, store: Store, root: str) -> None:
-        store.put(f"{root}a", b"", METADATA, timeout=T)
+        store.put(Write(f"{root}a", b"", METADATA), timeout=T)
         found = store.get_first(f"{root}a", 10, timeout=T)
         assert (found.head.size, dict(found.head.metadata), bytes(found.read())) == (0, METADATA, b"")
         with pytest.raises(NotFound):
@@ -77,29 +77,29 @@ class PartsContract:
     def test_a_body_may_be_a_stream(self, store: Store, other: Store, root: str, size: int) -> None:
         stream = Stream(b"x" * size)
         stream.seek(0, io.SEEK_END)  # all of it is sent, wherever it stands
-        etag = store.put(f"{root}a", stream, METADATA, when=ABSENT, timeout=T)
+        etag = store.put(Write(f"{root}a", stream, METADATA, when=ABSENT), timeout=T)
         assert etag == hashlib.md5(b"x" * size).hexdigest()
         found = other.get(f"{root}a", timeout=T)
         assert (bytes(found.read()), dict(found.head.metadata)) == (b"x" * size, METADATA)
 
     def test_conditions_hold_for_streams(self, store: Store, root: str) -> None:
-        etag = store.put(f"{root}a", b"one", {}, timeout=T)
+        etag = store.put(Write(f"{root}a", b"one", {}), timeout=T)
         for when in (ABSENT, Matches("0" * 32)):
             with pytest.raises(PreconditionFailed):
-                store.put(f"{root}a", Stream(b"two"), {}, when=when, timeout=T)
-        store.put(f"{root}a", Stream(b"two"), {}, when=Matches(etag), timeout=T)
+                store.put(Write(f"{root}a", Stream(b"two"), {}, when=when), timeout=T)
+        store.put(Write(f"{root}a", Stream(b"two"), {}, when=Matches(etag)), timeout=T)
         assert body_of(store, f"{root}a") == b"two"
 
     def test_a_stream_that_cannot_be_read_is_no_failure_of_the_store(self, store: Store, root: str) -> None:
         with pytest.raises(OSError, match="the disk is broken"):
-            store.put(f"{root}a", Broken(b"x" * 100), {}, timeout=T)
+            store.put(Write(f"{root}a", Broken(b"x" * 100), {}), timeout=T)
         with pytest.raises(NotFound):
             store.head(f"{root}a", timeout=T)
 
     # Parts
 
     def test_an_object_of_parts(self, store: Store, other: Store, root: str, large: tuple[bytes, ...]) -> None:
-        store.put(f"{root}a", b"old", {}, timeout=T)
+        store.put(Write(f"{root}a", b"old", {}), timeout=T)
         upload, etags = written(store, f"{root}a", *large)
         assert etags == [hashlib.md5(part).hexdigest() for part in large]
         assert body_of(other, f"{root}a") == b"old"
@@ -109,7 +109,7 @@ class PartsContract:
         assert dict(found.head.metadata) == METADATA
         assert found.head.etag.endswith("-3")
         assert b"".join(other.get_range(f"{root}a", PART - 1, 3, etag=found.head.etag, timeout=T)) == b"abb"
-        other.put(f"{root}a", b"new", {}, when=Matches(found.head.etag), timeout=T)
+        other.put(Write(f"{root}a", b"new", {}, when=Matches(found.head.etag)), timeout=T)
 
     def test_parts_in_any_order_and_again(self, store: Store, root: str, large: tuple[bytes, ...]) -> None:
         upload = store.create_upload(f"{root}a", METADATA, timeout=T)

@@ -16,6 +16,7 @@ from store_doubles import CountingStore, FaultyStore, fail, wrap
 from cloudcached import Client, ReadOnlyError, StoreBusy, StoreUnreachable, ValueRejected
 from cloudcached.coordination.get_or_put import Fills
 from cloudcached.coordination.locks import Lock
+from cloudcached.stores.port import Write
 from cloudcached.testing import FakeClock
 
 
@@ -236,7 +237,7 @@ class TestOnePerWorld:
         assert clock.monotonic() == 0
 
     def test_a_damaged_lease_is_done_without(self, client, work, caplog):
-        client._engine.store.put(lease(client, 5)._place.object_key, b"", {}, timeout=1)
+        client._engine.store.put(Write(lease(client, 5)._place.object_key, b"", {}), timeout=1)
         assert client.get_or_put("k", work, lock=True) == {"call": 1}
         assert "'k' is computed without a lease" in caplog.text
 

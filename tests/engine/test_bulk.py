@@ -12,6 +12,7 @@ from store_doubles import Bench, Wrapper, fail, lose_answer, wrap
 
 from cloudcached import AccessDenied, Client, OutcomeUnknown, PartialFailure, StoreBusy, StoreError, StoreUnreachable
 from cloudcached.entry.format import Place
+from cloudcached.stores.port import Write
 from cloudcached.testing import FakeClock
 
 VALUES = {f"key {number}": number for number in range(40)}
@@ -141,7 +142,7 @@ class TestDeleteMany:
     def test_a_request_that_fails_takes_its_thousand_keys_and_no_others(self, bench):
         keys = [f"{number}" for number in range(2_500)]
         for key in keys:
-            bench.store.inner.put(bench.client._engine.place(key).object_key, b"", {}, timeout=1)
+            bench.store.inner.put(Write(bench.client._engine.place(key).object_key, b"", {}), timeout=1)
         bench.store.script("delete_many", fail(DENIED))
         with pytest.raises(PartialFailure) as caught:
             bench.client.delete_many(keys)
@@ -161,7 +162,7 @@ class TestClear:
 
     def test_of_many_pages_with_a_part_that_fails(self, bench):
         for number in range(1_600):
-            bench.store.inner.put(bench.client._engine.place(f"{number}").object_key, b"", {}, timeout=1)
+            bench.store.inner.put(Write(bench.client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
         broken(bench, "7")
         with pytest.raises(PartialFailure) as caught:
             bench.client.clear()
@@ -170,7 +171,7 @@ class TestClear:
 
     def test_of_many_pages_with_a_listing_that_fails(self, bench):
         for number in range(1_600):
-            bench.store.inner.put(bench.client._engine.place(f"{number}").object_key, b"", {}, timeout=1)
+            bench.store.inner.put(Write(bench.client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
         bench.store.script("list", lambda forward: forward(), fail(DENIED))
         with pytest.raises(PartialFailure) as caught:
             bench.client.clear()
@@ -186,7 +187,7 @@ class TestClear:
 
     def test_progress_tells_how_many_are_gone(self, bench):
         for number in range(2_500):
-            bench.store.inner.put(bench.client._engine.place(f"{number}").object_key, b"", {}, timeout=1)
+            bench.store.inner.put(Write(bench.client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
         told: list[int] = []
         assert bench.client.clear(progress=told.append) == 2_500
         assert len(told) == 3
@@ -194,7 +195,7 @@ class TestClear:
 
     def test_an_interruption_waits_for_what_is_under_way_and_begins_nothing(self, bench, monkeypatch):
         for number in range(6_000):
-            bench.store.inner.put(bench.client._engine.place(f"{number}").object_key, b"", {}, timeout=1)
+            bench.store.inner.put(Write(bench.client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
         begun = threading.Event()
         bench.store.script("delete_many", *[lambda forward: (begun.set(), time.sleep(0.05), forward())[2]] * 6)
         told: list[int] = []
@@ -283,7 +284,7 @@ class TestLongKeys:
         entry = engine.codec.pack(
             Place(inner, place.object_key, True), *engine.codec.encode("v", expires_ms=None, created_ms=0)
         )
-        bench.store.inner.put(place.object_key, entry.body, entry.metadata, timeout=1)
+        bench.store.inner.put(Write(place.object_key, entry.body, entry.metadata), timeout=1)
 
     @pytest.mark.parametrize("inner", ["short", "k" * 1_999, "k" * 17_000, ""], ids=len)
     def test_an_entry_that_holds_another_key_is_not_listed(self, bench, inner):
@@ -299,7 +300,7 @@ class TestLongKeys:
     def test_a_damaged_one_is_not_listed_but_cleared(self, bench):
         bench.rival.put(self.LONG, 1)
         name = bench.client._engine.place(self.LONG).object_key
-        bench.store.inner.put(name, b"x", {}, timeout=1)
+        bench.store.inner.put(Write(name, b"x", {}), timeout=1)
         assert list(bench.client.keys()) == []
         assert bench.client.clear(self.LONG) == 0
         assert bench.client.clear() == 1

@@ -20,7 +20,7 @@ from cloudcached import (
     StoreTimeout,
     StoreUnreachable,
 )
-from cloudcached.stores.port import Found, Store
+from cloudcached.stores.port import Found, Store, Write
 from cloudcached.testing import FakeClock
 
 KEY = "k"
@@ -192,7 +192,7 @@ class TestEtags:
             forward()
             found = bench.store.inner.get(bench.object_key, timeout=1)
             return bench.store.inner.put(
-                bench.object_key, b"x" + bytes(found.read())[1:], found.head.metadata, timeout=1
+                Write(bench.object_key, b"x" + bytes(found.read())[1:], found.head.metadata), timeout=1
             )
 
         bench.store.script("put", damage)
@@ -245,7 +245,7 @@ class TestListings:
 
     def test_each_page_has_a_budget_of_its_own(self, bench):
         for number in range(2_500):
-            bench.store.inner.put(bench.client._engine.place(f"{number}").object_key, b"", {}, timeout=1)
+            bench.store.inner.put(Write(bench.client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
 
         def slow(forward: Callable[[], Any]) -> Any:
             bench.clock.advance(4)
@@ -261,13 +261,13 @@ def test_the_doubles_pass_everything_on(clock: FakeClock):
     inner: Store = client._engine.store
     for make in (Wrapper, CountingStore, FaultyStore):
         store = make(inner)
-        etag = store.put("a", b"body", {"cc-x": "y"}, timeout=1)
+        etag = store.put(Write("a", b"body", {"cc-x": "y"}), timeout=1)
         assert store.head("a", timeout=1).etag == etag
         assert store.get("a", timeout=1).read() == b"body"
         assert b"".join(store.get_range("a", 1, 2, etag=etag, timeout=1)) == b"od"
         assert [row.object_key for row in store.list("", timeout=1)[0]] == ["a"]
         assert store.delete_many(["a"], timeout=1) == {}
-        store.put("a", b"body", {}, timeout=1)
+        store.put(Write("a", b"body", {}), timeout=1)
         store.delete("a", timeout=1)
         assert store.list("", timeout=1) == ([], False)
         store.close()

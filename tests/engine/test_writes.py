@@ -20,6 +20,7 @@ from cloudcached import (
     StoreTimeout,
     StoreUnreachable,
 )
+from cloudcached.stores.port import Write
 from cloudcached.testing import FakeClock
 
 KEY = "k"
@@ -100,7 +101,7 @@ class TestAdd:
         if state == "expired":
             bench.clock.advance(10)
         elif state == "damaged":
-            bench.store.inner.put(bench.object_key, b"x" * 40, {}, timeout=1)
+            bench.store.inner.put(Write(bench.object_key, b"x" * 40, {}), timeout=1)
         won = []
 
         def overtake() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from cloudcached import MISSING, Client, ConfigError
+from cloudcached.stores.port import Write
 
 VALUES = ["text", b"bytes", 7, None, {"a": [1, 2]}, "compressible " * 1000]
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -96,7 +97,7 @@ def test_unsigned_but_encrypted_data_that_was_changed_is_refused(any_url: str) -
     # Whoever can write can make a new plain seal, but not a new tag of the cipher.
     meta = codec.check(place.object_key, metadata, len(body))
     body[-32:] = codec._signer.seal(meta.nonce, memoryview(body)[:-32])
-    cache._engine.store.put(place.object_key, bytes(body), metadata, timeout=5)
+    cache._engine.store.put(Write(place.object_key, bytes(body), metadata), timeout=5)
     assert cache.get("key", MISSING) is MISSING
     assert refusals(cache) == {"refused.encryption": 1}
 

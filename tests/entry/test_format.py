@@ -20,6 +20,7 @@ from cloudcached.config import Config
 from cloudcached.entry.format import START, Codec, Meta, Packed, Place
 from cloudcached.entry.keys import Names
 from cloudcached.entry.signing import derive_key
+from cloudcached.stores.port import Write
 from cloudcached.testing import FakeClock
 
 KEYS = st.text(st.characters(), max_size=10) | st.text(st.characters(), min_size=1, max_size=3).map(lambda t: t * 400)
@@ -248,7 +249,7 @@ class TestGolden:
         clock = FakeClock(golden["time"])
         client = Client("memory:///golden/prefix", clock=clock, **golden["options"])
         body = base64.b64decode(golden["body"])
-        client._engine.store.put(golden["object_key"], body, golden["metadata"], timeout=1)
+        client._engine.store.put(Write(golden["object_key"], body, golden["metadata"]), timeout=1)
         value = SAMPLES[golden["sample"]]
         assert same(client.get(golden["key"], MISSING), value)
         assert client.ttl(golden["key"]) == golden["ttl"]
@@ -263,7 +264,7 @@ class TestGolden:
         for options in ({}, {"signing_key": "another"}):
             client = Client("memory:///golden/prefix", clock=FakeClock(golden["time"]), **options)
             client._engine.store.put(
-                golden["object_key"], base64.b64decode(golden["body"]), golden["metadata"], timeout=1
+                Write(golden["object_key"], base64.b64decode(golden["body"]), golden["metadata"]), timeout=1
             )
             assert client.get(golden["key"], MISSING) is MISSING
 

@@ -19,6 +19,7 @@ from cloudcached import MISSING, Client, EntryRefused, KeyMissing
 from cloudcached.entry.compression import compress
 from cloudcached.entry.format import _canonical
 from cloudcached.entry.signing import PLAIN
+from cloudcached.stores.port import Write
 
 KEY = "k"
 #: What a header can carry, and more.
@@ -337,7 +338,7 @@ class TestEveryVerb:
             metadata["cc-expires"] = "never"
         else:
             metadata = {}
-        store.put(name, bytes(body), metadata, timeout=30)
+        store.put(Write(name, bytes(body), metadata), timeout=30)
         client.damaged_body = request.param == "body"
         yield client
         client.close()

@@ -14,6 +14,7 @@ from store_doubles import CountingStore, FaultyStore, before, fail, lose_answer,
 from cloudcached import Client, ConfigError, KeyMissing, ReadOnlyError, StoreBusy, ValueRejected, ValueTooLarge
 from cloudcached.engine.multipart import LARGE_BYTES, PART_BYTES
 from cloudcached.entry.signing import SEAL_BYTES
+from cloudcached.stores.port import Write
 
 #: Their bodies have one byte less than a part, exactly one, and so on.
 EDGES = [PART_BYTES - SEAL_BYTES + more for more in (-1, 0, 1, SEAL_BYTES, PART_BYTES, PART_BYTES + 1)]
@@ -139,7 +140,7 @@ class TestConditions(WithFiles):
         clock.advance(10)
         assert cache.put_file("k", large, 10) is True
         store, name = cache._engine.store, cache._engine.place("k").object_key
-        store.put(name, b"damaged" * 10, store.head(name, timeout=30).metadata, timeout=30)
+        store.put(Write(name, b"damaged" * 10, store.head(name, timeout=30).metadata), timeout=30)
         assert cache.put_file("k", large) is True
         assert cache.get("k") == large.read_bytes()
 
@@ -155,7 +156,7 @@ class TestConditions(WithFiles):
         memory.put_file("k", large)
         store, name = memory._engine.store, memory._engine.place("k").object_key
         found = store.get(name, timeout=1)
-        store.put(name, bytes(found.read())[:-1] + b"x", found.head.metadata, timeout=1)
+        store.put(Write(name, bytes(found.read())[:-1] + b"x", found.head.metadata), timeout=1)
         slow = wrap(memory, FaultyStore)
         slow.script("get_range", *[before(lambda: memory._engine.clock.sleep(4))] * 2)
         assert memory.put_file("k", io.BytesIO(noise(size))) is True
@@ -203,7 +204,7 @@ class TestRefused(WithFiles):
             body += b"x"
         else:
             body[-1 if request.param == "changed at the end" else PART_BYTES + 7] ^= 1
-        store.put(name, bytes(body), metadata, timeout=30)
+        store.put(Write(name, bytes(body), metadata), timeout=30)
         return cache
 
     def test_what_was_tampered_with(self, damaged: Client, tmp_path: Path) -> None:
@@ -231,7 +232,7 @@ class TestRefused(WithFiles):
         chunks = {"last": chunks[:2], "middle": [chunks[0], chunks[2]], "order": [chunks[1], chunks[0], chunks[2]]}[cut]
         codec = client._engine.codec
         sealed = codec._signer.seal(found.head.metadata["cc-nonce"], b"".join(chunks))
-        store.put(place.object_key, b"".join(chunks) + sealed, found.head.metadata, timeout=1)
+        store.put(Write(place.object_key, b"".join(chunks) + sealed, found.head.metadata), timeout=1)
         assert client.get_file("k", io.BytesIO()) is False
         assert client.get("k") is None
         assert client.stats()["refused.encryption"] == 2

@@ -36,6 +36,7 @@ from cloudcached.maintenance.purge import (
     removal_of,
 )
 from cloudcached.runtime.pool import WIDTH
+from cloudcached.stores.port import Write
 from cloudcached.testing import FakeClock
 from cloudcached.testing.stores import Request
 
@@ -116,7 +117,7 @@ def test_locks_foreign_objects_and_other_caches_stay(url: str, clock: FakeClock)
         client.put("k", "v", 60)
     with inner.lock("l"):
         clock.advance(100)
-        inner._engine.store.put("p/foreign", b"", {}, timeout=1)
+        inner._engine.store.put(Write("p/foreign", b"", {}), timeout=1)
         assert counted(purge_of(f"{url}/p", clock).run()) == {"listed": 1, "expired": 1, "removed": 1}
     assert [list(client.keys()) for client in others] == [["k"]] * 3
     assert inner._engine.store.head("p/foreign", timeout=1)
@@ -138,7 +139,7 @@ def test_counters_and_sessions_stay_unless_asked_for(
 def test_what_cannot_be_verified_stays_unless_asked_for(url: str, clock: FakeClock, refused: bool, left: int) -> None:
     client = Client(url, clock=clock)
     Client(url, clock=clock, signing_key="other").put("theirs", "v")
-    client._engine.store.put(client._engine.place("damaged").object_key, b"x", {}, timeout=1)
+    client._engine.store.put(Write(client._engine.place("damaged").object_key, b"x", {}), timeout=1)
     report = purge_of(url, clock, refused=refused).run()
     assert report.counts.refused == 2
     assert len(list(client.keys())) == left

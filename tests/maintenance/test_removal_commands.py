@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from cloudcached import Client
 from cloudcached.cli import verbs
 from cloudcached.engine.bulk import Bulk
+from cloudcached.stores.port import Write
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_interrupted_clear_says_how_far_it_came(
 ) -> None:
     client = Client(url)
     for number in range(6_000):
-        client._engine.store.put(client._engine.place(f"{number}").object_key, b"", {}, timeout=1)
+        client._engine.store.put(Write(client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
     page, asked = Bulk._page, []
 
     def interrupted(bulk: Bulk, *cursor: str) -> Any:

@@ -12,6 +12,7 @@ from store_doubles import CountingStore, wrap
 from cloudcached import Client
 from cloudcached.cli import verbs
 from cloudcached.maintenance.survey import LONG_KEYS, REST, Survey, beginning, outsides, survey
+from cloudcached.stores.port import Write
 from cloudcached.testing import FakeClock
 
 
@@ -24,7 +25,7 @@ def fill(client: Client, count: int, name: str = "page/{}") -> None:
     """Write objects that are listed as entries are; what is in them is not read."""
     engine = client._engine
     for number in range(count):
-        engine.store.put(engine.place(name.format(number)).object_key, b"x" * 10, {}, timeout=1)
+        engine.store.put(Write(engine.place(name.format(number)).object_key, b"x" * 10, {}), timeout=1)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_all_is_counted_without_a_budget(client: Client) -> None:
     fill(client, 20, "user:{}")
     client.put("k" * 2000, 1)
     client.lock("name").acquire()
-    client._engine.store.put("foreign", b"x", {}, timeout=1)
+    client._engine.store.put(Write("foreign", b"x", {}), timeout=1)
     store = wrap(client, CountingStore)
     seen: list[int] = []
     found = survey(client._engine, progress=seen.append)
@@ -87,7 +88,7 @@ def test_a_page_that_does_not_even_fill_a_shard_is_a_lower_bound(client: Client)
         name = engine.place(f"page/{number}").object_key
         number += 1
         if name.startswith("00/"):
-            engine.store.put(name, b"x", {}, timeout=1)
+            engine.store.put(Write(name, b"x", {}), timeout=1)
             written += 1
     found = survey(engine, budget=1)
     assert (found.known, found.entries, found.scale) == (False, 1000, 1.0)
@@ -115,7 +116,7 @@ def test_types_and_what_is_left_to_live(client: Client, clock: FakeClock) -> Non
     found = survey(client._engine, draw=10)
     client.delete("gone")
     engine = client._engine
-    engine.store.put(engine.place("bad").object_key, b"x", {}, timeout=1)
+    engine.store.put(Write(engine.place("bad").object_key, b"x", {}), timeout=1)
     store = wrap(client, CountingStore)
     types, spans = outsides(engine, [*found.drawn, engine.place("bad").object_key])
     assert types == {"int": 1, "str": 2, "refused": 1}

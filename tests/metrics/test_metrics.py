@@ -17,6 +17,7 @@ from store_doubles import FaultyStore, fail, wrap
 from cloudcached import Client, StoreBusy, StoreError, StoreUnreachable
 from cloudcached.metrics import dollars, hit_rate
 from cloudcached.runtime.counters import Histogram
+from cloudcached.stores.port import Write
 from cloudcached.testing import FakeClock
 
 NEAR = {"max_bytes": 100_000, "max_age": 60}
@@ -115,7 +116,7 @@ def test_an_expired_and_a_refused_entry_are_misses(client: Client, clock: FakeCl
     clock.advance(10)
     assert client.get("k") is None
     engine = client._engine
-    engine.store.put(engine.place("bad").object_key, b"no entry", {}, timeout=1)
+    engine.store.put(Write(engine.place("bad").object_key, b"no entry", {}), timeout=1)
     assert client.get("bad") is None
     stats = client.stats()
     assert (stats["misses"], stats.get("hits"), stats["refused.format"]) == (2, None, 1)
@@ -237,7 +238,7 @@ def test_a_listener_is_told_of_events_and_not_of_calls(client: Client, faulty: F
 def test_log_records_have_fields(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     engine = client._engine
     name = engine.place("bad").object_key
-    engine.store.put(name, b"no entry", {}, timeout=1)
+    engine.store.put(Write(name, b"no entry", {}), timeout=1)
     with caplog.at_level(logging.WARNING, "cloudcached"):
         client.get("bad")
     (record,) = caplog.records

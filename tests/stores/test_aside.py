@@ -16,13 +16,14 @@ from cloudcached import ConfigError
 from cloudcached.config import Config
 from cloudcached.stores.boto3.store import S3Store
 from cloudcached.stores.native.store import FastS3Store
-from cloudcached.stores.port import Store
+from cloudcached.stores.port import Store, Write
 
 START = """
 import logging, os, sys, time
 from cloudcached.runtime.clock import SystemClock
 from cloudcached.config import Config
 from cloudcached.stores import open_store
+from cloudcached.stores.port import Write
 logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stdout)
 logging.getLogger("cloudcached").setLevel("INFO")
 store = open_store(Config.parse("s3://bucket", {"timeout": 3}), SystemClock())
@@ -159,7 +160,7 @@ store = open_store(Config.parse("s3://bucket", {"timeout": 3}), SystemClock())
 for _ in range(2):
     with mock_aws():
         boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="bucket")
-        store.put("a", b"hello", {"cc-a": "1"}, timeout=3)
+        store.put(Write("a", b"hello", {"cc-a": "1"}), timeout=3)
         assert dict(store.head("a", timeout=3).metadata) == {"cc-a": "1"}
         ask()
         assert store.list("", timeout=3)[0][0].object_key == "a"
@@ -288,7 +289,7 @@ def test_a_large_upload_may_take_longer_while_it_flows(scripted: ScriptedServer,
     scripted.step = answer(200)
     store = slow_store(transport)
     began = time.monotonic()
-    store.put("a", body, {}, timeout=0.4)
+    store.put(Write("a", body, {}), timeout=0.4)
     assert time.monotonic() - began > 0.4
     assert scripted.requests[-1].body == body
 

@@ -15,7 +15,7 @@ from stub_store import Stub
 from cloudcached import AccessDenied, Client, ConditionsIgnored, ConfigError, StoreRefused, StoreUnreachable
 from cloudcached.runtime.forks import PerProcess
 from cloudcached.stores import conditions
-from cloudcached.stores.port import ABSENT
+from cloudcached.stores.port import ABSENT, Write
 
 #: All that rests on conditional writes.
 CONDITIONAL: dict[str, Callable[[Client], Any]] = {
@@ -250,7 +250,7 @@ def test_auto_probes_other_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     store = Client("s3://stub/p", transport="boto3")._engine.store
     with pytest.raises(StoreUnreachable, match="p/_cloudcached/conditions/"):
-        store.put("k", b"", {}, when=ABSENT, timeout=1)
+        store.put(Write("k", b"", {}, when=ABSENT), timeout=1)
 
 
 def test_unknown_mode_is_refused() -> None:

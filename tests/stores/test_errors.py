@@ -38,7 +38,7 @@ from cloudcached import (
 from cloudcached.config import Config
 from cloudcached.stores.boto3.store import S3Store
 from cloudcached.stores.native.store import FastS3Store
-from cloudcached.stores.port import ABSENT, ALWAYS, Matches, Store
+from cloudcached.stores.port import ABSENT, ALWAYS, Matches, Store, Write
 
 KEY = "prefix/ab/key"
 #: Seconds; one test after the other would be long with silence, and a busy machine does not answer in half of one.
@@ -49,9 +49,9 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "get": lambda store: store.get(KEY, timeout=TIMEOUT).read(),
     "range": lambda store: store.get_range(KEY, 0, 100, etag=ETAG, timeout=TIMEOUT),
     "head": lambda store: store.head(KEY, timeout=TIMEOUT),
-    "put": lambda store: store.put(KEY, b"x", {"cc-a": "1"}, when=ALWAYS, timeout=TIMEOUT),
-    "put absent": lambda store: store.put(KEY, b"x", {"cc-a": "1"}, when=ABSENT, timeout=TIMEOUT),
-    "put matches": lambda store: store.put(KEY, b"x", {"cc-a": "1"}, when=Matches(ETAG), timeout=TIMEOUT),
+    "put": lambda store: store.put(Write(KEY, b"x", {"cc-a": "1"}, when=ALWAYS), timeout=TIMEOUT),
+    "put absent": lambda store: store.put(Write(KEY, b"x", {"cc-a": "1"}, when=ABSENT), timeout=TIMEOUT),
+    "put matches": lambda store: store.put(Write(KEY, b"x", {"cc-a": "1"}, when=Matches(ETAG)), timeout=TIMEOUT),
     "delete": lambda store: store.delete(KEY, timeout=TIMEOUT),
     "delete_many": lambda store: store.delete_many([KEY], timeout=TIMEOUT),
     "list": lambda store: store.list("prefix/", timeout=TIMEOUT),
@@ -378,7 +378,7 @@ def test_another_region(scripted: ScriptedServer, caplog: pytest.LogCaptureFixtu
     scripted.requests.clear()
     with caplog.at_level("INFO", "cloudcached"):
         assert store.get(KEY, timeout=TIMEOUT).read() == b""
-        store.put(KEY, b"x", {}, timeout=TIMEOUT)
+        store.put(Write(KEY, b"x", {}), timeout=TIMEOUT)
     assert [("Boto3" in r.headers["user-agent"], r.method) for r in scripted.requests] == [
         (False, "GET"),
         (True, "GET"),

@@ -13,7 +13,7 @@ from contracts.object_store import ObjectStoreContract, body_of, names_under
 from cloudcached import PreconditionFailed, StoreUnreachable
 from cloudcached.config import Config
 from cloudcached.stores import open_store
-from cloudcached.stores.port import Matches, Store, UnmodifiedSince
+from cloudcached.stores.port import Matches, Store, UnmodifiedSince, Write
 from cloudcached.testing import FakeClock
 
 
@@ -32,7 +32,7 @@ def test_stores_are_shared_by_name(clock: FakeClock) -> None:
     one, same, another = (
         open_store(Config.parse(url, {}), clock) for url in (f"memory://{name}",) * 2 + ("memory://",)
     )
-    one.put("a", b"x", {}, timeout=1)
+    one.put(Write("a", b"x", {}), timeout=1)
     assert names_under(same, "") == ["a"]
     assert names_under(another, "") == []
 
@@ -40,7 +40,7 @@ def test_stores_are_shared_by_name(clock: FakeClock) -> None:
 def test_times_are_whole_seconds_of_the_clock(clock: FakeClock) -> None:
     store = open_store(Config.parse("memory://", {}), clock)
     clock.advance(1.7)
-    store.put("a", b"x", {}, timeout=1)
+    store.put(Write("a", b"x", {}), timeout=1)
     clock.advance(2.0)
     head = store.head("a", timeout=1)
     assert (head.modified, head.date) == (1_800_000_001.0, 1_800_000_003.0)
@@ -50,7 +50,7 @@ def test_times_are_whole_seconds_of_the_clock(clock: FakeClock) -> None:
 def test_what_was_given_can_be_changed_afterwards(clock: FakeClock) -> None:
     store = open_store(Config.parse("memory://", {}), clock)
     body, metadata = bytearray(b"x"), {"a": "1"}
-    store.put("a", body, metadata, timeout=1)
+    store.put(Write("a", body, metadata), timeout=1)
     body[:] = b"y"
     metadata["a"] = "2"
     found = store.get("a", timeout=1)
@@ -67,7 +67,7 @@ def test_what_was_given_can_be_changed_afterwards(clock: FakeClock) -> None:
 )
 def test_a_removal_may_have_a_condition(clock: FakeClock, wrong: Any, right: Any) -> None:
     store = open_store(Config.parse("memory://", {}), clock)
-    store.put("a", b"x", {}, timeout=1)
+    store.put(Write("a", b"x", {}), timeout=1)
     head = store.head("a", timeout=1)
     with pytest.raises(PreconditionFailed):
         store.delete("a", when=wrong(head), timeout=1)
@@ -91,12 +91,13 @@ from cloudcached.runtime.clock import SystemClock
 from cloudcached import PreconditionFailed, StoreUnreachable
 from cloudcached.config import Config
 from cloudcached.stores import open_store
+from cloudcached.stores.port import Write
 store = open_store(Config.parse("memory://shared", {}), SystemClock())
-store.put("a", b"x", {}, timeout=1)
+store.put(Write("a", b"x", {}), timeout=1)
 with store._objects.lock:
     child = os.fork()
     if child == 0:
-        store.put("b", b"y", {}, timeout=1)
+        store.put(Write("b", b"y", {}), timeout=1)
         os._exit(0 if bytes(store.get("a", timeout=1).read()) == b"x" else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert [row.object_key for row in store.list("", timeout=1)[0]] == ["a"]

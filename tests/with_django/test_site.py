@@ -13,6 +13,8 @@ from django.core.cache import cache, caches
 from django.core.cache.utils import make_template_fragment_key
 from django.test import AsyncClient, Client
 
+from cloudcached.stores.port import Write
+
 ENGINES = ["cache", "cached_db"]
 PER_SITE = ["django.middleware.cache.UpdateCacheMiddleware", "django.middleware.cache.FetchFromCacheMiddleware"]
 
@@ -122,7 +124,7 @@ def test_damaged_entries_are_misses_and_no_errors(site: Any, engine: str, caplog
     entries, _ = inner.store.list(inner.names.root, timeout=5)
     assert len(entries) == 4
     for entry in entries:
-        inner.store.put(entry.object_key, b"junk", {"junk": "x"}, timeout=5)
+        inner.store.put(Write(entry.object_key, b"junk", {"junk": "x"}), timeout=5)
     visits = {"cache": "1", "cached_db": "2"}[engine]
     assert [body(client, path) for path in ("/cached/", "/fragment/Ada/", "/visits/")] == ["cached 2", "Ada 2", visits]
     assert "it counts as a miss" in caplog.text

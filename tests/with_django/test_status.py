@@ -14,6 +14,7 @@ from django.core.cache import cache, caches
 from django.test import Client
 
 from cloudcached import StoreUnreachable, status
+from cloudcached.stores.port import Write
 from cloudcached_django import signals
 
 pytestmark = pytest.mark.django_db
@@ -125,7 +126,7 @@ def test_a_signal_tells_of_events(site: Any, watch: Any) -> None:
     signals.cache_event.connect(receive)
     try:
         engine = cache.client._engine
-        engine.store.put(engine.place(":1:bad").object_key, b"no entry", {}, timeout=1)
+        engine.store.put(Write(engine.place(":1:bad").object_key, b"no entry", {}), timeout=1)
         assert cache.get("bad") is None
         assert caches["default"].client.url == told[0][0]
     finally:

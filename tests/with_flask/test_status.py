@@ -10,6 +10,7 @@ from flask import Flask, request
 from flask_caching import Cache
 
 from cloudcached import ConfigError, StoreUnreachable
+from cloudcached.stores.port import Write
 from cloudcached_flask import S3Cache, signals, status_blueprint
 
 ASKING = {"X-Requested-With": "cloudcached"}
@@ -103,7 +104,7 @@ def test_a_signal_tells_of_events(cache: S3Cache, caplog: pytest.LogCaptureFixtu
         raise ValueError("of a receiver")
 
     engine = cache.client._engine
-    engine.store.put(engine.place("p:bad").object_key, b"no entry", {}, timeout=1)
+    engine.store.put(Write(engine.place("p:bad").object_key, b"no entry", {}), timeout=1)
     with signals.cache_event.connected_to(receive):
         assert cache.get("bad") is None
     assert told == [(cache.client, "refused.format", 1)]

@@ -32,8 +32,8 @@ from ..port import (
     PlainHead,
     Store,
     UnmodifiedSince,
-    When,
     WhenRemoved,
+    Write,
 )
 from .deadlines import PIECE_BYTES, Deadline, StreamedUpload, Upload, allowance
 from .session import UNMODIFIED_SINCE, Sessions
@@ -124,28 +124,17 @@ class S3Store(Store):
         """Return an object's outside. Raises ``NotFound``. **Cost:** 1 HEAD."""
         return self._head("head", object_key, self._call("head", object_key, timeout, "head_object", Key=object_key))
 
-    def put(
-        self,
-        object_key: str,
-        body: Body,
-        metadata: Mapping[str, str],
-        *,
-        when: When = ALWAYS,
-        tags: Mapping[str, str] | None = None,
-        timeout: float,
-    ) -> str:
+    def put(self, write: Write, *, timeout: float) -> str:
         """Write an object and return its ETag. **Atomicity:** the store's. **Cost:** 1 PUT."""
-        check_metadata(object_key, metadata)
-        arguments: dict[str, Any] = {"Key": object_key, "Metadata": metadata, **self._sse}
+        object_key, when = write.object_key, write.when
+        arguments = self._written(object_key, write.metadata, write.tags)
         if when is ABSENT:
             arguments["IfNoneMatch"] = "*"
         elif isinstance(when, Matches):
             arguments["IfMatch"] = when.etag  # without quotes: Ceph 16 knows no other form
-        if tags:
-            arguments["Tagging"] = urlencode(tags)
         self.sessions.connection()  # making the first one must not take from the time of sending
-        deadline = Deadline(timeout + allowance(len(body)))
-        arguments["Body"] = sent = _sent(body, deadline)
+        deadline = Deadline(timeout + allowance(len(write.body)))
+        arguments["Body"] = sent = _sent(write.body, deadline)
         try:
             answer = self._call("put", object_key, timeout, "put_object", deadline, **arguments)
         except StoreError as error:
@@ -158,10 +147,7 @@ class S3Store(Store):
         self, object_key: str, metadata: Mapping[str, str], *, tags: Mapping[str, str] | None = None, timeout: float
     ) -> str:
         """Begin to write an object in parts. **Cost:** 1 POST."""
-        check_metadata(object_key, metadata)
-        arguments: dict[str, Any] = {"Key": object_key, "Metadata": metadata, **self._sse}
-        if tags:
-            arguments["Tagging"] = urlencode(tags)
+        arguments = self._written(object_key, metadata, tags)
         return str(self._call("put", object_key, timeout, "create_multipart_upload", **arguments)["UploadId"])
 
     def put_part(
@@ -310,6 +296,14 @@ class S3Store(Store):
         except Exception as exc:
             raise self._failure(operation, object_key, timeout, exc) from exc
         return answer
+
+    def _written(self, object_key: str, metadata: Mapping[str, str], tags: Mapping[str, str] | None) -> dict[str, Any]:
+        """Return boto3's arguments for a new object, but its body. Raises ``StoreRefused`` for such metadata."""
+        check_metadata(object_key, metadata)
+        arguments: dict[str, Any] = {"Key": object_key, "Metadata": metadata, **self._sse}
+        if tags:
+            arguments["Tagging"] = urlencode(tags)
+        return arguments
 
     def _failure(self, operation: str, object_key: str, timeout: float, exc: Exception) -> CloudCachedError:
         """Return our error for what boto3 raised."""

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from os import getpid
 from time import monotonic
@@ -24,7 +24,7 @@ from ..boto3.deadlines import FREE_BYTES, allowance
 from ..boto3.session import IMPORTING, connect_timeout
 from ..boto3.store import S3Store
 from ..limits import OBJECT_KEY_LIMIT_BYTES, check_metadata, check_range
-from ..port import ABSENT, ALWAYS, Body, Found, Head, Matches, When
+from ..port import ABSENT, Found, Head, Matches, Write
 from .errors import Bare404, failure, is_for_boto3, is_out_of_range, is_unreadable, was_not_sent
 from .found import FoundByObstore, etag_of, head_of, pieces_of
 from .handed import HandedToBoto3
@@ -235,18 +235,10 @@ class FastS3Store(HandedToBoto3):
                 self._failed(exc, "head", object_key, timeout)
         return self._inner.head(object_key, timeout=timeout)
 
-    def put(
-        self,
-        object_key: str,
-        body: Body,
-        metadata: Mapping[str, str],
-        *,
-        when: When = ALWAYS,
-        tags: Mapping[str, str] | None = None,
-        timeout: float,
-    ) -> str:
+    def put(self, write: Write, *, timeout: float) -> str:
         """Write an object and return its ETag. **Atomicity:** the store's. **Cost:** 1 PUT."""
-        check_metadata(object_key, metadata)
+        object_key, body, when = write.object_key, write.body, write.when
+        check_metadata(object_key, write.metadata)
         lanes = self._lane(object_key, timeout)
         # obstore would read a stream into memory first.
         if lanes is not None and isinstance(body, (bytes, bytearray, memoryview)):
@@ -257,12 +249,13 @@ class FastS3Store(HandedToBoto3):
                 mode = {"e_tag": when.etag}  # without quotes: Ceph 16 knows no other form
             store = lanes.for_writing(timeout, len(body))
             try:
-                options: dict[str, Any] = {"attributes": dict(metadata), "tags": tags and dict(tags), "mode": mode}
+                options: dict[str, Any] = {"attributes": dict(write.metadata), "mode": mode}
+                options["tags"] = write.tags and dict(write.tags)
                 result = lanes.put(store, object_key, body, use_multipart=False, **options)
                 return etag_of(result["e_tag"], "put", object_key)
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "put", object_key, timeout)
-        return self._inner.put(object_key, body, metadata, when=when, tags=tags, timeout=timeout)
+        return self._inner.put(write, timeout=timeout)
 
     def close(self) -> None:
         """Give connections back."""
