@@ -12,7 +12,7 @@ import hashlib
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from ..runtime.counters import Counters
 from ..runtime.forks import PerProcess
 from ..stores.port import ABSENT, Found, Matches, Store, Write
 from .breaker import Breaker
+from .lifetimes import Lifetimes
 from .multipart import LARGE_BYTES, PART_BYTES, Upload, cut
 from .requests import Requests
 from .snapshot import NOTHING, UNKNOWN, Outside, Seen
@@ -59,6 +60,7 @@ class Engine(Requests):
             compress_min_bytes=config.compress_min_bytes,
             max_value_bytes=config.max_value_bytes,
         )
+        self.lifetimes = Lifetimes(config, clock)
         #: ``refuse`` or ``drop`` where nothing may be written, "" elsewhere.
         self.read_only = config.read_only
         self._gets = counters.requests["get"]
@@ -231,10 +233,15 @@ class Engine(Requests):
     def write_packed(self, place: Place, packed: Packed, budget: Budget) -> None:
         """Do what ``write`` does with an entry that is packed."""
         if isinstance(packed.body, bytes) and len(packed.body) > LARGE_BYTES:
-            Upload(self, self.glance, place, packed).send(cut(packed.body))
+            Upload(self, self.glance, place, packed, self.tags(place, packed)).send(cut(packed.body))
             return
-        etag = self.call(budget, self.store.put, Write(place.object_key, packed.body, packed.metadata))
+        write = Write(place.object_key, packed.body, packed.metadata, tags=self.tags(place, packed))
+        etag = self.call(budget, self.store.put, write)
         self._compare(place, packed, etag, budget)
+
+    def tags(self, place: Place, packed: Packed) -> Mapping[str, str] | None:
+        """Return the tags of an entry's object. Raises ``ConfigError`` for a life that no lifecycle rule lets it have."""
+        return self.lifetimes.tags(place.object_key, packed.expires_ms)
 
     def add(self, place: Place, meta: Meta, data: Bytes, budget: Budget) -> bool:
         """Write where there is nothing live; return whether this write was done.
@@ -286,7 +293,7 @@ class Engine(Requests):
         """
         packed = self.codec.pack(place, meta._replace(recent=base.chain), data)
         when = ABSENT if base.etag is None else Matches(base.etag)
-        write = Write(place.object_key, packed.body, packed.metadata, when)
+        write = Write(place.object_key, packed.body, packed.metadata, when, self.tags(place, packed))
         failure: StoreError | None = None
         while True:
             try:

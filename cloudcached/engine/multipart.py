@@ -6,7 +6,7 @@ The completion has no condition: stores ignore it (Ceph 16). So conditional writ
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from typing import Final, NamedTuple
@@ -62,16 +62,22 @@ def cut(body: bytes) -> Iterator[Part]:
 class Upload:
     """One object in parts, over whatever is there.
 
-    head: asks for the metadata of an entry by a HEAD: how a completion whose answer was lost is settled.
+    tags: of the object. head: asks for the metadata of an entry by a HEAD: how a completion whose answer was lost is settled.
     """
 
     def __init__(
-        self, requests: Requests, head: Callable[[Place, Budget], Outside], place: Place, packed: Packed
+        self,
+        requests: Requests,
+        head: Callable[[Place, Budget], Outside],
+        place: Place,
+        packed: Packed,
+        tags: Mapping[str, str] | None,
     ) -> None:
         self._requests = requests
         self._head = head
         self._place = place
         self._packed = packed
+        self._tags = tags
 
     def send(
         self, parts: Iterable[Part], *, parallel: int = _PARALLEL, sent: Callable[[Part], None] = lambda _: None
@@ -84,7 +90,8 @@ class Upload:
         """
         requests, name = self._requests, self._place.object_key
         store = requests.store
-        identity = requests.call(requests.budget(), store.create_upload, name, self._packed.metadata)
+        create = partial(store.create_upload, tags=self._tags)
+        identity = requests.call(requests.budget(), create, name, self._packed.metadata)
 
         def send(numbered: tuple[int, Part]) -> str:
             number, part = numbered

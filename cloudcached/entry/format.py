@@ -113,6 +113,8 @@ class Packed:
     body: bytes | SealedStream
     metadata: dict[str, str]
     nonce: str
+    #: The deadline in epoch milliseconds, ``None`` for never.
+    expires_ms: int | None
 
 
 #: What an entry's body is made of: encoded data, or what streams it.
@@ -220,9 +222,9 @@ class Codec:
         metadata["cc-signature"] = signer.sign(_canonical(place.object_key, metadata))
         before = _inner_key(place.key) if place.hashed else b""
         if callable(data):
-            return Packed(data(Sealing(signer, nonce, before, chunks)), metadata, nonce)
+            return Packed(data(Sealing(signer, nonce, before, chunks)), metadata, nonce, meta.expires_ms)
         payload = b"".join((before, data)) if before else data
-        return Packed(b"".join((payload, signer.seal(nonce, payload))), metadata, nonce)
+        return Packed(b"".join((payload, signer.seal(nonce, payload))), metadata, nonce, meta.expires_ms)
 
     def check(self, object_key: str, metadata: Mapping[str, str], size: int) -> Meta:
         """Return the metadata of an entry whose signature holds.

@@ -88,7 +88,7 @@ class Files:
                 meter.at(min(done, stream.taken))  # what is around the content is no progress
                 parts.give_back(part)
 
-            upload = Upload(engine, engine.glance, place, packed)
+            upload = Upload(engine, engine.glance, place, packed, engine.tags(place, packed))
             upload.send(chain(begun, parts), parallel=ahead(size), sent=sent)
         meter.end(stream.taken)
 

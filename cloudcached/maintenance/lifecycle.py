@@ -26,13 +26,13 @@ from typing import Any, Final, TypeAlias, TypeVar
 from .._types import Clock
 from ..config import EXPRESS, Config
 from ..engine.engine import Engine
+from ..engine.lifetimes import TAG
 from ..entry.expiry import CLASSES_DAYS
 from ..entry.keys import Names
 from ..errors import ConfigError, StoreRefused
 from ..runtime.clock import SystemClock
 from ..runtime.counters import Counters
 from ..stores.boto3.store import S3Store
-from ..stores.lifetimes import TAG
 
 R = TypeVar("R")
 #: As boto3 has it.

@@ -6,7 +6,6 @@ from .._types import Clock
 from ..config import Config
 from .boto3.store import S3Store
 from .conditions import guarded
-from .lifetimes import with_lifetimes
 from .native.store import FastS3Store
 from .port import Store
 
@@ -16,7 +15,7 @@ def open_store(config: Config, clock: Clock) -> Store:
     if config.scheme == "memory":
         from .memory import MemoryStore, objects_named  # noqa: PLC0415 - not for those who have a bucket
 
-        return with_lifetimes(MemoryStore(objects_named(config.bucket), clock), config, clock)
+        return MemoryStore(objects_named(config.bucket), clock)
     inner = S3Store(config)
     store = inner if config.transport == "boto3" else FastS3Store(config, inner)
-    return with_lifetimes(guarded(store, config, inner.sessions), config, clock)
+    return guarded(store, config, inner.sessions)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from store_doubles import CountingStore, wrap
 
 from cloudcached import Client, ConfigError, PartialFailure, StoreRefused
 from cloudcached.cli import verbs
@@ -17,7 +18,7 @@ from cloudcached.config import Config
 from cloudcached.entry.expiry import CLASSES_DAYS, DAY_SECONDS, class_of
 from cloudcached.entry.keys import Names
 from cloudcached.maintenance.lifecycle import Lifecycle, merge, owner, rules
-from cloudcached.stores.memory import objects_named
+from cloudcached.stores.memory import MemoryStore, objects_named
 from cloudcached.testing import FakeClock
 
 DAY = DAY_SECONDS
@@ -103,11 +104,12 @@ def test_every_write_renews_the_class(verb: str, clock: FakeClock) -> None:
     assert objects[object_key].tags == ({} if tag is None else {"cc-ttl": tag})
 
 
-def test_without_the_option_nothing_is_tagged_and_nothing_stands_before_a_put(clock: FakeClock) -> None:
+def test_without_the_options_nothing_is_tagged_and_nothing_is_asked(clock: FakeClock) -> None:
     client = Client("memory://untagged", clock=clock)
     client.put("k", 1, replace=True)
     assert objects_named("untagged").by_name[client._engine.place("k").object_key].tags == {}
-    assert "put" not in vars(client._engine.store)
+    assert not client._engine.lifetimes.active
+    assert type(client._engine.store) is MemoryStore
 
 
 def test_locks_carry_no_tag(clock: FakeClock) -> None:
@@ -147,14 +149,12 @@ def test_a_longer_life_than_the_rule_is_refused_with_its_name(
     clock: FakeClock, write: Callable[[Client, Any], Any], time_to_expire: float | None
 ) -> None:
     client = Client("memory://", clock=clock, max_age_days=7)
-    check = client._engine.store.put.__self__  # type: ignore[attr-defined]
-    send, sent = check._put, []
-    check._put = lambda *arguments, **options: (sent.append(arguments), send(*arguments, **options))[1]
+    store = wrap(client, CountingStore)
     with pytest.raises(ConfigError, match=r"max_age_days=7.*lifecycle apply --max-age"):
         write(client, time_to_expire)
-    assert sent == []
+    assert [request for request in store.requests if request.startswith("PUT")] == []
     assert client.put("new", 1, 7 * DAY)
-    assert len(sent) == 1
+    assert [request for request in store.requests if request.startswith("PUT")] == ["PUT if absent"]
 
 
 def test_what_moves_the_deadline_is_refused_too(clock: FakeClock) -> None:
