@@ -78,7 +78,7 @@ def against_raw(count: int, runs: int) -> dict[str, Any]:
 
 def listings(cache: Client) -> list[tuple[str, str]]:
     """Return the prefix and the name to begin behind of each LIST that ``keys`` sends, in their order."""
-    store: Any = cache._engine.store  # noqa: SLF001 - what it sends, and not what it is believed to send
+    store: Any = cache.engine.store  # what it sends, and not what it is believed to send
     send, sent = store.list, []
 
     def noted(prefix: str, *, after: str = "", timeout: float) -> Any:

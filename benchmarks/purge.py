@@ -41,7 +41,7 @@ Span = tuple[float, float]
 
 def place_of(client: Client, key: str) -> str:
     """Return the name of a key's object."""
-    return client._engine.place(key).object_key  # noqa: SLF001 - measured from inside
+    return client.engine.place(key).object_key
 
 
 def fill(client: Client, entries: int) -> list[str]:

@@ -17,15 +17,17 @@ from .coordination.get_or_put import Call, Fills, Policy
 from .coordination.locks import Lock
 from .coordination.memoize import Memoized
 from .engine.bulk import Bulk
+from .engine.engine import Engine
+from .engine.listing import Listing
 from .engine.outages import NO_COUNTER, Silencer, loud, verb
-from .engine.snapshot import UNKNOWN, Outside, Seen, Token
+from .engine.snapshot import NOTHING, UNKNOWN, Snapshot
 from .entry.expiry import at_ms, deadline_of, is_expired, seconds_left
 from .entry.format import BYTES, EntryInfo, Meta
 from .errors import ConfigError, KeyMissing, NotACounter, StoreError
 from .files.local import Nowhere, Spool
 from .files.transfers import Files
 from .files.writer import Writer
-from .near import open_engine
+from .near import open_reader
 from .runtime import pool
 from .runtime.clock import SystemClock
 from .runtime.counters import Counters, Latency
@@ -61,9 +63,13 @@ class Client:
         self._gets = self._counters.calls["get"]
         self._now = clock.monotonic
         self._silencer = Silencer(config, clock, self._counters)
-        self._engine = open_engine(config, open_store(config, clock), clock, self._counters)
-        self._bulk = Bulk(self._engine)
-        self._fills = Fills(self._engine, self._silencer, self._counters)
+        #: For the other rooms of this library, which work on entries: not a part of the public interface.
+        self.engine = Engine(config, open_store(config, clock), clock, self._counters)
+        self.reader = open_reader(config, self.engine)
+        self.fills = Fills(self.engine, self.reader, self._silencer, self._counters)
+        self._read = self.reader.read
+        self._bulk = Bulk(self.engine, self.reader)
+        self._listing = Listing(self.engine)
 
     @classmethod
     def shared(cls, url: str, **options: Any) -> Client:
@@ -97,7 +103,7 @@ class Client:
         """
         began = self._now()
         try:
-            value = self._engine.read(key)
+            value = self._read(key)
         except StoreError as error:  # as the decorator of the other verbs does, which this one is too hot for
             self._gets.add(self._now() - began)
             self._silencer.take("get", error)
@@ -113,7 +119,7 @@ class Client:
     async def aget(self, key: str, default: Any = None) -> Any:
         """Await ``get`` on the shared pool; what the near tier has ready is returned at once."""
         began = self._now()
-        value = self._engine.at_once(key)
+        value = self.reader.near_value(key)
         if value is UNKNOWN:
             return await run(self.get, key, default)
         self._gets.add(self._now() - began)
@@ -134,13 +140,13 @@ class Client:
         the last writer wins. **Cost:** 1 PUT; over an entry with ``replace=False`` + 1 GET, and + 1 PUT if it is not
         live.
         """
-        engine = self._engine
+        engine = self.engine
         place, budget = engine.place(key), engine.budget()
         meta, data, gone = self._encode(value, time_to_expire)
         if gone and replace:
             engine.remove(place, budget)
         elif gone:
-            return not engine.look(place, budget).live
+            return not engine.get(place, budget).live
         elif replace:
             engine.write(place, meta, data, budget)
         else:
@@ -151,7 +157,7 @@ class Client:
 
     def encode(self, value: Any) -> Any:
         """Return *value* pickled in the calling thread, to be put in its place. Raises ``ValueRejected``."""
-        return self._engine.codec.serialize(value)
+        return self.engine.codec.serialize(value)
 
     @verb(False, writes=True)
     def update(self, key: str, value: Any, time_to_expire: TimeToExpire = 3600) -> bool:
@@ -160,7 +166,7 @@ class Client:
         **Atomicity:** replaces only the entry that was seen live, and never revives one that was deleted or had
         expired. **Cost:** 1 GET + 1 conditional PUT, again for each race lost.
         """
-        engine = self._engine
+        engine = self.engine
         place, budget = engine.place(key), engine.budget()
         meta, data, _ = self._encode(value, time_to_expire)
         return engine.change(place, lambda _: (meta, data), budget)
@@ -174,19 +180,19 @@ class Client:
         **Atomicity:** it is gone afterwards; two concurrent callers may both be told True. **Cost:** 1 HEAD, + 1
         DELETE if there is an object.
         """
-        engine = self._engine
+        engine = self.engine
         place, budget = engine.place(key), engine.budget()
-        outside = engine.outside(place, budget)
-        if outside.head is not None:
+        found = engine.head(place, budget)
+        if found.etag is not None:
             engine.remove(place, budget)
-        return outside.meta is not None
+        return found.live_at(engine.clock.time())
 
     adelete = awaited(delete)
 
     @verb(False)
     def has(self, key: str) -> bool:
         """Tell whether *key* has a live entry, by its metadata: a damaged body is not noticed. **Cost:** 1 HEAD."""
-        return self._outside(key).meta is not None
+        return self._head(key).meta is not None
 
     ahas = awaited(has)
 
@@ -201,7 +207,7 @@ class Client:
         and on stores that ignore its condition destroy a concurrent write). **Cost:** 1 GET + 1 conditional PUT,
         again for each race lost.
         """
-        deadline = deadline_of(time_to_expire, self._engine.clock.time())
+        deadline = deadline_of(time_to_expire, self.engine.clock.time())
         return self._set_deadline(key, deadline)
 
     atouch = awaited(touch)
@@ -226,26 +232,27 @@ class Client:
     @verb(0)
     def ttl(self, key: str) -> float | None:
         """Return the seconds until *key* expires: 0 for a missing key, ``None`` for never. **Cost:** 1 HEAD."""
-        meta = self._outside(key).meta
-        return 0 if meta is None else seconds_left(meta.expires_ms, self._engine.clock.time())
+        meta = self._head(key).meta
+        return 0 if meta is None else seconds_left(meta.expires_ms, self.engine.clock.time())
 
     attl = awaited(ttl)
 
     @verb()
     def info(self, key: str) -> EntryInfo | None:
         """Return what the metadata of a live entry says, or ``None``. **Cost:** 1 HEAD."""
-        head, meta = self._outside(key)
-        if head is None or meta is None:
+        found = self._head(key)
+        meta = found.meta
+        if found.etag is None or meta is None:
             return None
         return EntryInfo(
             key=key,
-            object_key=self._engine.place(key).object_key,
+            object_key=self.engine.place(key).object_key,
             type=meta.type,
             encoding=meta.encoding,
-            size=head.size,
+            size=found.size,
             created=meta.created_ms / 1000,
             expires=None if meta.expires_ms is None else meta.expires_ms / 1000,
-            etag=head.etag,
+            etag=found.etag,
             key_id=meta.key_id,
         )
 
@@ -263,11 +270,11 @@ class Client:
         """
         if type(delta) is not int or (initial is not None and type(initial) is not int):
             raise NotACounter(f"counters count in int, not by {delta!r} from {initial!r}")
-        engine = self._engine
+        engine = self.engine
         place, budget = engine.place(key), engine.budget()
         total = 0
 
-        def count(seen: Seen) -> tuple[Meta, bytes] | None:
+        def count(seen: Snapshot) -> tuple[Meta, bytes] | None:
             nonlocal total
             if seen.live and type(seen.value) is not int:
                 raise NotACounter(f"{key!r} holds a {type(seen.value).__qualname__}, not an int")
@@ -345,7 +352,7 @@ class Client:
         about 900 bytes.
         """
         try:
-            yield from (key for _, key in self._bulk.listed(prefix))
+            yield from (key for _, key in self._listing.entries(prefix))
         except StoreError as error:
             self._silencer.take("keys", error)
 
@@ -369,21 +376,21 @@ class Client:
     aclear = awaited(clear)
 
     @loud
-    def gets(self, key: str, default: Any = None) -> tuple[Any, Token]:
+    def gets(self, key: str, default: Any = None) -> tuple[Any, Snapshot]:
         """Return the live value of *key*, or *default*, with a token for ``cas``.
 
         Never silent: raises ``StoreError`` also with ``fail_silently``. **Cost:** 1 GET.
         """
-        engine = self._engine
+        engine = self.engine
         place = engine.place(key)
-        seen = engine.look(place, engine.budget())
+        seen = engine.get(place, engine.budget())
         value = seen.value if seen.live else default
-        return value, Token(place.object_key, seen.etag, seen.meta)
+        return value, seen.token(place.object_key)
 
     agets = awaited(gets)
 
     @loud
-    def cas(self, key: str, value: Any, token: Token, time_to_expire: TimeToExpire = 3600) -> bool:
+    def cas(self, key: str, value: Any, token: Snapshot, time_to_expire: TimeToExpire = 3600) -> bool:
         """Store *value* only if *key* is as it was when ``gets`` gave *token*; return whether it was stored.
 
         A token of a missing key stores only if it is still missing. Never silent.
@@ -393,12 +400,12 @@ class Client:
         """
         if self._silencer.refuses_write("cas"):
             return False
-        engine = self._engine
+        engine = self.engine
         place = engine.place(key)
-        if not isinstance(token, Token) or token.object_key != place.object_key:
+        if not isinstance(token, Snapshot) or token.object_key != place.object_key:
             raise ConfigError("cas takes the token that gets returned for the same key")
         meta, data, _ = self._encode(value, time_to_expire)
-        return engine.write_if(place, meta, data, Seen(token.etag, token.meta), engine.budget())[0]
+        return engine.write_if(place, meta, data, token, engine.budget()).done
 
     acas = awaited(cas)
 
@@ -432,10 +439,10 @@ class Client:
         + 1 GET if another was faster; with *lock* + 2 GET + 2 conditional PUT, or polling while another computes.
         """
         policy = Policy.parse(time_to_expire, lock, early, stale, jitter)
-        place = self._fills.place(key)
+        place = self.fills.place(key)
         if not callable(default):
-            return self._fills.given(place, default, policy)
-        return do(self._fills.computed(Call(place, default, policy, awaited=False)))
+            return self.fills.given(place, default, policy)
+        return do(self.fills.computed(Call(place, default, policy, awaited=False)))
 
     async def aget_or_put(
         self,
@@ -454,10 +461,10 @@ class Client:
         cancelled does not end the computation that others wait for.
         """
         policy = Policy.parse(time_to_expire, lock, early, stale, jitter)
-        place = self._fills.place(key)
+        place = self.fills.place(key)
         if not callable(default):
-            return await pool.run(self._fills.given, place, default, policy)
-        return await ado(self._fills.computed(Call(place, default, policy, awaited=True)))
+            return await pool.run(self.fills.given, place, default, policy)
+        return await ado(self.fills.computed(Call(place, default, policy, awaited=True)))
 
     def memoize(
         self,
@@ -490,7 +497,7 @@ class Client:
 
         def decorate(function: Callable[P, R]) -> Memoized[P, R]:
             return Memoized(
-                function, self._fills, (self.delete, self.adelete), policy, key=key, ignore=ignore, version=version
+                function, self.fills, (self.delete, self.adelete), policy, key=key, ignore=ignore, version=version
             )
 
         return decorate
@@ -519,7 +526,7 @@ class Client:
         8 MiB and 2 more; with ``replace=False`` above that 1 HEAD and, unless there is a live entry, 1 PUT; the file
         that is there has to be read.
         """
-        engine = self._engine
+        engine = self.engine
         place, now = engine.place(key), engine.clock.time()
         deadline = deadline_of(time_to_expire, now)
         files = Files(engine)
@@ -545,7 +552,7 @@ class Client:
         **Atomicity:** one consistent entry, never a torn or unverified one; a file that is rewritten meanwhile is
         begun anew. **Cost:** 1 GET per 8 MiB, in parallel; 1 for what is missing or expired.
         """
-        return Files(self._engine).get(self._engine.place(key), target, progress)
+        return Files(self.engine).get(self.engine.place(key), target, progress)
 
     aget_file = awaited(get_file)
 
@@ -560,18 +567,18 @@ class Client:
         **Atomicity** and **Cost:** those of ``get_file``, and of ``put_file`` with ``replace=True``.
         """
         if mode == "wb":
-            deadline_of(time_to_expire, self._engine.clock.time())  # refused now, not when all is written
-            self._engine.place(key)
+            deadline_of(time_to_expire, self.engine.clock.time())  # refused now, not when all is written
+            self.engine.place(key)
             return cast("BinaryIO", Writer(lambda file: self.put_file(key, file, time_to_expire, replace=True)))
         if mode != "rb":
             raise ConfigError(f"a mode is 'rb' or 'wb', not {mode!r}")
-        place = self._engine.place(key)
+        place = self.engine.place(key)
         with ExitStack() as stack:
             import tempfile  # noqa: PLC0415 - takes its time, and few processes move files
 
             file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
             try:
-                live = Files(self._engine).read(place, Spool(file), wanted=BYTES).live
+                live = Files(self.engine).read(place, Spool(file), wanted=BYTES).live
             except StoreError as error:
                 self._silencer.take("open", error)
                 live = False
@@ -597,8 +604,8 @@ class Client:
 
         **Atomicity** and **Cost:** see ``Lock``.
         """
-        self._engine.place(name)  # refuses what is no key
-        return Lock(self._engine, name, timeout=timeout, blocking=blocking, blocking_timeout=blocking_timeout)
+        self.engine.place(name)  # refuses what is no key
+        return Lock(self.engine, name, timeout=timeout, blocking=blocking, blocking_timeout=blocking_timeout)
 
     def stats(self) -> dict[str, int]:
         """Return counts since the process began, or was forked.
@@ -626,7 +633,7 @@ class Client:
 
     def close(self) -> None:
         """Give connections back; the client may be used again afterwards."""
-        self._engine.store.close()
+        self.engine.store.close()
 
     aclose = awaited(close)
 
@@ -640,19 +647,22 @@ class Client:
 
     def _encode(self, value: Any, time_to_expire: TimeToExpire) -> tuple[Meta, Any, bool]:
         """Return an entry's metadata and data, and whether it would be gone at once."""
-        now = self._engine.clock.time()
+        now = self.engine.clock.time()
         deadline = deadline_of(time_to_expire, now)
-        meta, data = self._engine.codec.encode(value, expires_ms=deadline, created_ms=int(now * 1000))
+        meta, data = self.engine.codec.encode(value, expires_ms=deadline, created_ms=int(now * 1000))
         return meta, data, is_expired(deadline, now)
 
-    def _outside(self, key: str) -> Outside:
-        return self._engine.outside(self._engine.place(key), self._engine.budget())
+    def _head(self, key: str) -> Snapshot:
+        """Return what a HEAD tells of *key*; nothing of an entry that has expired."""
+        engine = self.engine
+        found = engine.head(engine.place(key), engine.budget())
+        return found if found.live_at(engine.clock.time()) else NOTHING
 
     def _set_deadline(self, key: str, deadline: int | None) -> bool:
-        engine = self._engine
+        engine = self.engine
         place, budget = engine.place(key), engine.budget()
 
-        def renew(seen: Seen) -> tuple[Meta, Any] | None:
+        def renew(seen: Snapshot) -> tuple[Meta, Any] | None:
             return None if seen.meta is None else (seen.meta._replace(expires_ms=deadline, fresh_ms=None), seen.data)
 
         return engine.change(place, renew, budget)

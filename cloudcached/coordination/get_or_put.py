@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 from .._types import TimeToExpire
 from ..engine.engine import Engine
 from ..engine.outages import Silencer
-from ..engine.snapshot import NOTHING, Seen
+from ..engine.reader import Reader
+from ..engine.snapshot import NOTHING, Snapshot
 from ..entry.expiry import deadline_of, is_expired, seconds_of
 from ..entry.format import Meta, Place
 from ..entry.values import PICKLE, Encoded
@@ -105,6 +106,7 @@ class Fills:
     def __init__(
         self,
         engine: Engine,
+        reader: Reader,
         silencer: Silencer,
         counters: Counters,
         *,
@@ -112,6 +114,7 @@ class Fills:
         patience: float = PATIENCE,
     ) -> None:
         self._engine = engine
+        self._reader = reader
         self._silencer = silencer
         self._counters = counters
         self._draw = draw
@@ -175,7 +178,7 @@ class Fills:
 
     # Who computes
 
-    def _missed(self, call: Call, seen: Seen, landings: int) -> Steps[Any]:
+    def _missed(self, call: Call, seen: Snapshot, landings: int) -> Steps[Any]:
         """Lead a flight, or wait for it."""
         flights, key = self._flights(), call.place.object_key
         while True:
@@ -200,8 +203,8 @@ class Fills:
             if flights.relieve(flight):
                 return (yield from self._led(flight, self._lead(call, flight, seen)))
 
-    def _led(self, flight: Flight, steps: Steps[Seen]) -> Steps[Any]:
-        made: Seen = yield Together(steps, partial(self._flights().land, flight, Landed()))
+    def _led(self, flight: Flight, steps: Steps[Snapshot]) -> Steps[Any]:
+        made: Snapshot = yield Together(steps, partial(self._flights().land, flight, Landed()))
         return made.value
 
     @staticmethod
@@ -211,13 +214,13 @@ class Fills:
             return True
         return flight.needs_pool and not call.awaited and (is_inside() or is_on_loop())
 
-    def _own(self, seen: Seen) -> Any:
+    def _own(self, seen: Snapshot) -> Any:
         """Return a value of one's own: a caller must not change what others get."""
         if seen.meta is None or seen.meta.type != PICKLE:
             return seen.value
         return self._engine.codec.decode(seen.meta, seen.data)
 
-    def _refreshed(self, call: Call, seen: Seen) -> Steps[Any]:
+    def _refreshed(self, call: Call, seen: Snapshot) -> Steps[Any]:
         """Compute anew what is still live; whatever prevents that, the live value is there."""
         flight, leads = self._flights().enter(call.place.object_key, call.policy.lease, needs_pool=call.awaited)
         if not leads:
@@ -229,7 +232,7 @@ class Fills:
             self._not_refreshed(call, error)
             return seen.value
 
-    def _refresh_aside(self, call: Call, seen: Seen) -> Steps[None]:
+    def _refresh_aside(self, call: Call, seen: Snapshot) -> Steps[None]:
         """Compute anew in the background what is served stale meanwhile."""
         flights, key, failed = self._flights(), call.place.object_key, True
         try:
@@ -252,8 +255,8 @@ class Fills:
     # Computing
 
     def _lead(
-        self, call: Call, flight: Flight, base: Seen, *, again: bool = False, patient: bool = True
-    ) -> Steps[Seen]:
+        self, call: Call, flight: Flight, base: Snapshot, *, again: bool = False, patient: bool = True
+    ) -> Steps[Snapshot]:
         """Make the value, and land *flight* with it, or with what came instead."""
         flights = self._flights()
         try:
@@ -265,7 +268,7 @@ class Fills:
         flights.land(flight, Landed(None if made is base else made))
         return made
 
-    def _made(self, call: Call, flight: Flight, base: Seen, *, again: bool, patient: bool) -> Steps[Seen]:
+    def _made(self, call: Call, flight: Flight, base: Snapshot, *, again: bool, patient: bool) -> Steps[Snapshot]:
         """Compute and store the value, unless somebody else does or has; under a lease where *call* asks for one."""
         drops = self._silencer.refuses_write(_VERB)
         if drops or not call.policy.lease:
@@ -283,10 +286,12 @@ class Fills:
         yield from self._release(lock)
         return made
 
-    def _fresh(self, call: Call, flight: Flight, base: Seen, *, again: bool, drops: bool = False) -> Steps[Seen]:
+    def _fresh(
+        self, call: Call, flight: Flight, base: Snapshot, *, again: bool, drops: bool = False
+    ) -> Steps[Snapshot]:
         """Compute and store the value; with *again* only after another look."""
         if again:
-            seen: Seen = yield Request(self._look, call.place)
+            seen: Snapshot = yield Request(self._look, call.place)
             if _is_new(seen, base):
                 return seen
             base = seen
@@ -295,7 +300,7 @@ class Fills:
         value = yield Compute(call.compute, flight)
         cost = clock.monotonic() - began
         self._counters.add("computed")
-        made: Seen
+        made: Snapshot
         if drops:
             made = yield Request(self._encode, value, call.policy)
         else:
@@ -307,7 +312,7 @@ class Fills:
         if lock is not None:
             yield Request(lock.release_quietly)
 
-    def _turn(self, call: Call, base: Seen, *, patient: bool) -> Steps[tuple[Lock | None, Seen | None]]:
+    def _turn(self, call: Call, base: Snapshot, *, patient: bool) -> Steps[tuple[Lock | None, Snapshot | None]]:
         """Take the lease of *call*'s key, or wait for the value of the one who has it.
 
         Returns the lock that is to be released, if it was taken; and the value, where nothing is to be computed.
@@ -342,22 +347,22 @@ class Fills:
 
     # The store
 
-    def _peek(self, place: Place) -> Seen:
+    def _peek(self, place: Place) -> Snapshot:
         """Return what is there, from the near tier where there is one."""
         try:
-            return self._engine.peek(place)
+            return self._reader.snapshot(place)
         except StoreError as error:
             self._silencer.take(_VERB, error)
             return NOTHING
 
-    def _look(self, place: Place) -> Seen:
+    def _look(self, place: Place) -> Snapshot:
         try:
-            return self._engine.look(place, self._engine.budget())
+            return self._engine.get(place, self._engine.budget())
         except StoreError as error:
             self._silencer.take(_VERB, error)
             return NOTHING
 
-    def _encode(self, value: Any, policy: Policy, cost: float = 0.0) -> Seen:
+    def _encode(self, value: Any, policy: Policy, cost: float = 0.0) -> Snapshot:
         """Return *value* as an entry that was seen."""
         engine = self._engine
         now = engine.clock.time()
@@ -366,14 +371,14 @@ class Fills:
         if type(value) is Encoded:
             value = engine.codec.decode(meta, data)
         cost_ms = math.ceil(cost * 1000) if policy.early and cost else None
-        return Seen(None, meta._replace(fresh_ms=fresh, cost_ms=cost_ms), data, value)
+        return Snapshot(None, meta._replace(fresh_ms=fresh, cost_ms=cost_ms), data, value)
 
-    def _store(self, place: Place, value: Any, policy: Policy, base: Seen, cost: float = 0.0) -> Seen:
+    def _store(self, place: Place, value: Any, policy: Policy, base: Snapshot, cost: float = 0.0) -> Snapshot:
         """Store *value* over *base*; return what is there afterwards, which may be a rival's."""
         engine = self._engine
         stored = made = self._encode(value, policy, cost)
 
-        def over(seen: Seen) -> tuple[Meta, Any] | None:
+        def over(seen: Snapshot) -> tuple[Meta, Any] | None:
             nonlocal stored
             if _is_new(seen, base):
                 stored = seen
@@ -391,11 +396,11 @@ class Fills:
         return stored
 
 
-def _is_near(seen: Seen) -> bool:
+def _is_near(seen: Snapshot) -> bool:
     """Tell whether the near tier had it: it may be old, and cannot be written over as it is."""
     return seen.meta is not None and not seen.meta.nonce
 
 
-def _is_new(seen: Seen, base: Seen) -> bool:
+def _is_new(seen: Snapshot, base: Snapshot) -> bool:
     """Tell whether somebody has stored a value since *base* was seen."""
     return seen.live and seen.etag != base.etag

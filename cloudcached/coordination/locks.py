@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from ..engine.engine import Engine
-from ..engine.snapshot import Seen
+from ..engine.snapshot import Snapshot
 from ..entry.format import Place
 from ..errors import ConfigError, LockError, OutcomeUnknown, ReadOnlyError, StoreError
 from ..runtime import pool
@@ -49,7 +49,7 @@ class _Record:
     fencing: int
 
     @classmethod
-    def parse(cls, seen: Seen) -> _Record:
+    def parse(cls, seen: Snapshot) -> _Record:
         if seen.etag is None:
             return cls(_FREE, None, 0)
         try:
@@ -102,7 +102,7 @@ class Lock:
         self._blocking = blocking
         self._blocking_timeout = blocking_timeout
         self._owner = ""
-        self._record: Seen | None = None
+        self._record: Snapshot | None = None
         self._pid = 0
         self._ends: float | None = None
         #: Held while the lock is being taken, so that who is cancelled meanwhile can tell whether it was.
@@ -251,22 +251,22 @@ class Lock:
             await self.arelease()
 
     @property
-    def _held(self) -> Seen | None:
+    def _held(self) -> Snapshot | None:
         """The record by which this owner, in this process, holds the lock."""
         return self._record if self._pid == os.getpid() else None
 
     @_held.setter
-    def _held(self, record: Seen | None) -> None:
+    def _held(self, record: Snapshot | None) -> None:
         self._record, self._pid = record, os.getpid()
 
-    def _look(self) -> tuple[Seen, _Record]:
-        seen = self._engine.look_dated(self._place, self._engine.budget())
+    def _look(self) -> tuple[Snapshot, _Record]:
+        seen = self._engine.get(self._place, self._engine.budget(), dated=True)
         return seen, _Record.parse(seen)
 
     def _take(self, given_up: threading.Event) -> bool:
         with self._taking():
             seen, record = self._look()
-            held: Seen | None = seen
+            held: Snapshot | None = seen
             if not record.is_held(seen.age):
                 record = _Record(secrets.token_hex(8), self._timeout, record.fencing + 1)
                 # The lease is counted from before the record was written: the holder never believes in it for too long.
@@ -284,7 +284,7 @@ class Lock:
                 self.release_quietly()
             return self._held is not None
 
-    def _swap(self, record: _Record) -> Seen:
+    def _swap(self, record: _Record) -> Snapshot:
         """Replace this owner's own record by *record*; also what a call that failed has made of it."""
         if self._held is None:
             raise LockError(f"the lock {self.name!r} is not held by this object")
@@ -300,7 +300,7 @@ class Lock:
             raise LockError(f"the lease of {self.name!r} ran out, and another has taken the lock")
         return held
 
-    def _write(self, record: _Record, base: Seen) -> Seen | None:
+    def _write(self, record: _Record, base: Snapshot) -> Snapshot | None:
         engine = self._engine
         meta, data = engine.codec.encode(str(record), expires_ms=None, created_ms=engine.now_ms())
         written, now = engine.write_if(self._place, meta, data, base, engine.budget())

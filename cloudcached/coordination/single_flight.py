@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Final, NamedTuple
 
 from .._types import Clock
-from ..engine.snapshot import Seen
+from ..engine.snapshot import Snapshot
 
 #: Landings are counted for keys that share one of so many slots.
 _SLOTS: Final = 256
@@ -21,7 +21,7 @@ MOST_ASIDE: Final = 8
 class Landed(NamedTuple):
     """What came of a flight; neither of the two: it was given up (cancelled, interrupted)."""
 
-    seen: Seen | None = None
+    seen: Snapshot | None = None
     error: Exception | None = None
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, islice
 from typing import Any, TypeVar
 
 from .._types import MISSING
-from ..errors import CloudCachedError, KeyRejected, PartialFailure, StoreError
+from ..errors import CloudCachedError, PartialFailure, StoreError
 from ..runtime.pool import fan_out
 from ..stores.port import Listed
 from .engine import Engine
+from .listing import Listing, caught, check_prefix
+from .reader import Reader
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,23 +24,23 @@ _DELETE_LIMIT = 1000
 _DELETE_S_PER_KEY = 0.02
 #: DeleteObjects that are under way at once. S3 takes 3,500 deletes a second under a prefix: more only wait for each other.
 DELETES_AT_ONCE = 4
-#: What the names of entries begin with, after the root: caches of more than a page are listed under each in parallel.
-_DIGITS = string.hexdigits[:16]
 
 
 class Bulk:
-    """The bulk verbs of one cache, over the shared pool."""
+    """The bulk methods of one cache, over the shared pool."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, reader: Reader) -> None:
         self._engine = engine
+        self._reader = reader
+        self._listing = Listing(engine)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the live values of *keys*."""
         engine = self._engine
         wanted = dict.fromkeys(key if isinstance(key, str) else engine.place(key).key for key in keys)
-        known = engine.at_hand(wanted)
+        known = self._reader.near_values(wanted)
         places = [engine.place(key) for key in wanted if key not in known]
-        fetch = _Patience(engine).around(engine.fetch)
+        fetch = _Patience(engine).around(self._reader.fetch)
         answers = ((place.key, answer) for place, answer in fan_out(fetch, places))
         found = ((key, value) for key, value in chain(known.items(), answers) if value is not MISSING)
         counts = engine.counters.counts
@@ -67,7 +68,7 @@ class Bulk:
                 raise value
             return put(key, value)
 
-        encode = _caught(self._engine.codec.serialize)
+        encode = caught(self._engine.codec.serialize)
         pairs = ((key, encode(value)) for key, value in mapping.items())
         store = _Patience(self._engine).around(put_pair)
         return _told("put_many", ((key, answer) for (key, _), answer in fan_out(store, pairs)))
@@ -76,50 +77,12 @@ class Bulk:
         """Remove *keys*."""
         by_object_key = {self._engine.place(key).object_key: key for key in keys}
         failures: dict[str, CloudCachedError] = {}
-        with self._engine.writing(by_object_key.values()):
+        with self._engine.writing(list(by_object_key.values())):
             delete = partial(self._delete_batch, _Patience(self._engine))
             for _, failed in fan_out(delete, _batches(by_object_key, _DELETE_LIMIT), ahead=DELETES_AT_ONCE):
                 failures.update((by_object_key[object_key], error) for object_key, error in failed.items())
         if failures:
             raise PartialFailure("delete_many", {}, failures)
-
-    def listed(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """Yield the object's name and the key of every entry whose key begins with *prefix*."""
-        _check_prefix(prefix)
-        for page in self.pages():
-            yield from self._ours(page, prefix)
-
-    def pages(self, failures: dict[str, CloudCachedError] | None = None) -> Iterator[list[Listed]]:
-        """Yield all objects of the cache, foreign ones among them, in pages and in no order.
-
-        What fills more than a page is listed under 16 name prefixes in parallel; at most one page of each is held. A
-        prefix whose listing fails goes into *failures*, and the others go on; without these the error is raised.
-        Cost: 1 LIST for up to 1,000 objects; for more, about 1 per 1,000 and 16.
-        """
-        root = self._engine.names.root
-        page, more = self._page(root)
-        yield page
-        last = page[-1].object_key if page else ""
-        cursors = [(root + digit, last) for digit in _DIGITS if root + digit >= last[: len(root) + 1]] if more else []
-        while cursors:
-            turns = list(cursors)
-            cursors = []
-            for (under, _), answer in fan_out(_caught(lambda cursor: self._page(*cursor)), turns):
-                if not isinstance(answer, CloudCachedError):
-                    page, more = answer
-                    yield page
-                    if more:
-                        cursors.append((under, page[-1].object_key))
-                elif failures is None:
-                    raise answer
-                else:
-                    failures[under] = answer
-
-    def _page(self, root: str, after: str = "") -> tuple[list[Listed], bool]:
-        """Return one page, within a budget of its own, and whether there may be more. Cost: 1 LIST."""
-        engine = self._engine
-        page, more = engine.call(engine.budget(), partial(engine.store.list, root, after=after))
-        return page, more and bool(page)
 
     def clear(self, prefix: str, progress: Callable[[int], None] | None = None) -> int:
         """Remove every entry whose key begins with *prefix*, and return how many.
@@ -127,7 +90,7 @@ class Bulk:
         Thousands are removed as they are listed. An interruption waits for those that are under way, and *progress* has
         been told of them.
         """
-        _check_prefix(prefix)
+        check_prefix(prefix)
         failures: dict[str, CloudCachedError] = {}
         removed: list[int] = []
         patience = _Patience(self._engine)
@@ -139,7 +102,7 @@ class Bulk:
                 progress(sum(removed))
             return failed
 
-        doomed = chain.from_iterable(self._doomed(page, prefix) for page in self.pages(failures))
+        doomed = chain.from_iterable(self._doomed(page, prefix) for page in self._listing.pages(failures))
         with self._engine.clearing(prefix):
             batches = _batches(doomed, _DELETE_LIMIT)
             for _, failed in fan_out(remove, batches, ahead=DELETES_AT_ONCE, settle=True):
@@ -150,19 +113,8 @@ class Bulk:
 
     def _doomed(self, page: Iterable[Listed], prefix: str) -> list[str]:
         if prefix:
-            return [object_key for object_key, _ in self._ours(page, prefix)]
+            return [object_key for object_key, _ in self._listing.matching(page, prefix)]
         return [row.object_key for row in page if self._engine.names.is_ours(row.object_key)]
-
-    def _ours(self, page: Iterable[Listed], prefix: str) -> Iterator[tuple[str, str]]:
-        names = self._engine.names
-        for row in page:
-            is_ours, key = names.parsed(row.object_key)
-            if not is_ours:
-                continue
-            if key is None:  # a hashed name: the key is inside
-                key = self._engine.inner_key(row.object_key, self._engine.budget())
-            if key is not None and key.startswith(prefix):
-                yield row.object_key, key
 
     def _delete_batch(self, patience: _Patience, object_keys: list[str]) -> dict[str, CloudCachedError]:
         """Remove up to 1,000 objects; return the error of each that is still there."""
@@ -170,12 +122,12 @@ class Bulk:
         over = patience.over
         if over is not None:
             return dict.fromkeys(object_keys, over)
-        budget = engine.budget(more=len(object_keys) * _DELETE_S_PER_KEY)
+        budget = engine.budget(len(object_keys) * _DELETE_S_PER_KEY)
         final: dict[str, CloudCachedError] = {}
         pending = object_keys
         try:
             while pending:
-                failed = engine.call(budget, engine.store.delete_many, pending)
+                failed = engine.requests.call(budget, "delete_many", engine.store.delete_many, pending)
                 patience.succeeded()
                 final.update((name, error) for name, error in failed.items() if not error.retryable)
                 pending = [name for name, error in failed.items() if error.retryable]
@@ -188,7 +140,7 @@ class Bulk:
 
 
 class _Patience:
-    """How long a bulk call goes on: when nothing has succeeded for a whole timeout, the rest fails unasked.
+    """Gives up on a bulk call once nothing has succeeded for a whole timeout: the remaining keys fail without a request.
 
     Each key has a timeout of its own, so that calls of any size are possible; with a store that answers nothing, or
     503 alone, thousands of them would take their timeouts one after the other.
@@ -217,13 +169,13 @@ class _Patience:
 
     def around(self, function: Callable[[T], R]) -> Callable[[T], R | CloudCachedError]:
         """Return *function* with its errors as answers, and with the last one where patience is over."""
-        caught = _caught(function)
+        answered = caught(function)
 
         def call(item: T) -> R | CloudCachedError:
             over = self.over
             if over is not None:
                 return over
-            answer = caught(item)
+            answer = answered(item)
             if isinstance(answer, StoreError):
                 self.failed(answer)
             elif not isinstance(answer, CloudCachedError):
@@ -231,24 +183,6 @@ class _Patience:
             return answer
 
         return call
-
-
-def _check_prefix(prefix: object) -> None:
-    """Refuse what is no ``str``: an empty cache is too much for a ``None`` that slipped in."""
-    if not isinstance(prefix, str):
-        raise KeyRejected(f"a prefix is a str, not {type(prefix).__name__}")
-
-
-def _caught(function: Callable[[T], R]) -> Callable[[T], R | CloudCachedError]:
-    """Return *function* with its errors as answers, so that one bad key does not lose the others."""
-
-    def call(item: T) -> R | CloudCachedError:
-        try:
-            return function(item)
-        except CloudCachedError as error:
-            return error
-
-    return call
 
 
 def _told(operation: str, answers: Iterable[tuple[str, R | CloudCachedError]]) -> dict[str, R]:

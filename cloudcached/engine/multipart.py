@@ -19,7 +19,7 @@ from ..runtime.budget import Budget
 from ..runtime.pool import fan_out
 from ..stores.limits import PARTS_LIMIT
 from .requests import Requests
-from .snapshot import Outside
+from .snapshot import Snapshot
 
 log = logging.getLogger("cloudcached")
 
@@ -62,13 +62,13 @@ def cut(body: bytes) -> Iterator[Part]:
 class Upload:
     """One object in parts, over whatever is there.
 
-    tags: of the object. head: asks for the metadata of an entry by a HEAD: how a completion whose answer was lost is settled.
+    head: asks for the metadata of an entry by a HEAD: how a completion whose answer was lost is settled.
     """
 
     def __init__(
         self,
         requests: Requests,
-        head: Callable[[Place, Budget], Outside],
+        head: Callable[[Place, Budget], Snapshot],
         place: Place,
         packed: Packed,
         tags: Mapping[str, str] | None,
@@ -91,12 +91,14 @@ class Upload:
         requests, name = self._requests, self._place.object_key
         store = requests.store
         create = partial(store.create_upload, tags=self._tags)
-        identity = requests.call(requests.budget(), create, name, self._packed.metadata)
+        identity = requests.call(requests.budget(), "create_upload", create, name, self._packed.metadata)
 
         def send(numbered: tuple[int, Part]) -> str:
             number, part = numbered
             put = partial(store.put_part, sha256=part.sha256)
-            return requests.call(requests.budget(), put, name, identity, number, part.body)
+            return requests.call(
+                requests.budget(), "put_part", put, name, identity, number, part.body, sent=len(part.body)
+            )
 
         try:
             etags = []
@@ -116,7 +118,9 @@ class Upload:
         lost = False
         while True:
             try:
-                requests.send(requests.store.complete_upload, name, identity, etags, timeout=budget.left)
+                requests.send(
+                    "complete_upload", requests.store.complete_upload, name, identity, etags, timeout=budget.left
+                )
             except StoreError as error:
                 if not error.retryable and not lost:
                     raise
@@ -138,6 +142,6 @@ class Upload:
         """Drop what was sent; what failed before is what the caller must hear of."""
         requests, name = self._requests, self._place.object_key
         try:
-            requests.call(requests.budget(), requests.store.abort_upload, name, identity)
+            requests.call(requests.budget(), "abort_upload", requests.store.abort_upload, name, identity)
         except StoreError as error:
             log.warning("the parts of an upload to %s may have stayed behind: %s", name, error)

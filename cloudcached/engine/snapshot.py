@@ -1,57 +1,61 @@
-"""What was found under a key."""
+"""The state of one key at one moment."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 from .._types import MISSING, Bytes
+from ..entry.expiry import is_expired
 from ..entry.format import START, Meta
-from ..stores.port import Head
 
 
-class Seen(NamedTuple):
-    """What a verifying GET found under a key."""
+class Snapshot(NamedTuple):
+    """What a GET or a HEAD found under a key; as the token of ``Client.gets``, what ``cas`` compares.
 
-    #: ``None``: no object at all.
+    Only a GET verifies: after a HEAD there is no value, and ``live_at`` goes by the metadata alone.
+    """
+
+    #: ``None``: there is no object.
     etag: str | None
-    #: ``None``: no object, or one that was refused.
+    #: ``None``: there is no object, or it was refused.
     meta: Meta | None = None
-    #: The encoded value, as the entry holds it; only of a live entry.
+    #: The encoded value, as the entry holds it; only of a live entry that was read.
     data: Bytes = b""
+    #: ``MISSING`` unless a live entry was read and verified.
     value: Any = MISSING
-    #: Seconds since it was written, by the server's clock; only where it was asked for.
+    #: Seconds since the object was written, by the server's clock; only where that was asked for.
     age: float | None = None
+    #: Bytes of the object.
+    size: int = 0
+    #: The object's name; only in a token.
+    object_key: str = ""
 
     @property
     def live(self) -> bool:
-        """Tell whether there is an entry that is neither expired nor refused."""
+        """Whether a live entry was read and verified."""
         return self.value is not MISSING
+
+    def live_at(self, now: float) -> bool:
+        """Return whether the metadata is that of an entry which has not expired at *now*, in epoch seconds."""
+        return self.meta is not None and not is_expired(self.meta.expires_ms, now)
 
     @property
     def chain(self) -> tuple[str, ...]:
-        """Return what a conditional write over this carries as ``recent``."""
+        """The nonces that a conditional write over this entry carries as ``recent``."""
         return (START,) if self.meta is None else self.meta.chain
 
+    def token(self, object_key: str) -> Snapshot:
+        """Return the part of this snapshot that a later ``cas`` needs."""
+        return Snapshot(self.etag, self.meta, object_key=object_key)
 
-NOTHING = Seen(None)
-#: Not known without asking the store.
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a token of gets cannot be pickled: it says what this process has seen; store the value itself, and call"
+            " gets again where you need a token"
+        )
+
+
+#: There is no object.
+NOTHING: Final = Snapshot(None)
+#: Not known without a request.
 UNKNOWN: Final = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """What ``Client.gets`` saw, for ``Client.cas``; opaque."""
-
-    object_key: str
-    etag: str | None
-    meta: Meta | None
-
-
-class Outside(NamedTuple):
-    """What a HEAD told of a key."""
-
-    #: ``None``: no object at all.
-    head: Head | None
-    #: ``None``: nothing live.
-    meta: Meta | None = None

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from .._types import Bytes, FileSource, FileTarget, Progress
 from ..engine.engine import Engine
-from ..engine.multipart import PART_BYTES, Part, Upload, ahead, part_bytes
-from ..engine.snapshot import NOTHING, Seen
+from ..engine.multipart import PART_BYTES, Part, ahead, part_bytes
+from ..engine.snapshot import NOTHING, Snapshot
 from ..entry.expiry import is_expired
 from ..entry.format import BYTES, Meta, Place
 from ..entry.signing import LEAF_BYTES, Seal
@@ -88,7 +88,7 @@ class Files:
                 meter.at(min(done, stream.taken))  # what is around the content is no progress
                 parts.give_back(part)
 
-            upload = Upload(engine, engine.glance, place, packed, engine.tags(place, packed))
+            upload = engine.upload(place, packed)
             upload.send(chain(begun, parts), parallel=ahead(size), sent=sent)
         meter.end(stream.taken)
 
@@ -101,12 +101,12 @@ class Files:
             )
         base = NOTHING
         if size > PART_BYTES:  # to send all of it for nothing costs more than to ask
-            base = engine.glanced(place, engine.budget())
-            if base.meta is not None and not is_expired(base.meta.expires_ms, engine.clock.time()):
+            base = engine.head(place, engine.budget())
+            if base.live_at(engine.clock.time()):
                 base = self.read(place, Nowhere())
                 if base.live:
                     return False
-        budget = engine.long_budget(size)
+        budget = engine.requests.long_budget(size)
         meter.at(0)
         while True:
             written, _ = engine.write_if(place, meta, content.sealed, base, budget)
@@ -117,7 +117,9 @@ class Files:
             if base.live:
                 return False
             if base.meta is None and base.etag is not None:
-                budget = engine.long_budget(size)  # a damaged one must not block its key, however long it took to read
+                budget = engine.requests.long_budget(
+                    size
+                )  # a damaged one must not block its key, however long it took to read
             budget.spend(engine.lost(place), lost=True)
 
     # Reading
@@ -147,7 +149,7 @@ class Files:
                 write_all(target, piece)
         return True
 
-    def read(self, place: Place, sink: Sink, meter: Meter | None = None, *, wanted: str = "") -> Seen:
+    def read(self, place: Place, sink: Sink, meter: Meter | None = None, *, wanted: str = "") -> Snapshot:
         """Give the content of a live entry to *sink*; return what was found, live only if all of it was verified.
 
         Raises ``ValueRejected`` for an entry of another type than *wanted*. Cost: 1 GET for each range, 1 for what is
@@ -161,15 +163,15 @@ class Files:
                 continue
             except NotFound:
                 seen = NOTHING
-            self._engine.saw(place, seen.etag)
+            self._engine.note_etag(place, seen.etag)
             return seen
         raise StoreBusy(f"rewritten {_TRIES} times while it was read", operation="get", object_key=place.object_key)
 
-    def _read_once(self, place: Place, sink: Sink, meter: Meter, wanted: str) -> Seen:
+    def _read_once(self, place: Place, sink: Sink, meter: Meter, wanted: str) -> Snapshot:
         engine = self._engine
-        head, meta, first = engine.call(engine.budget(), self._begin, place, wanted)
+        head, meta, first = engine.requests.call(engine.budget(), "get", self._begin, place, wanted)
         if meta is None or first is None:
-            return Seen(head.etag, meta)
+            return Snapshot(head.etag, meta)
         try:
             unsealing = engine.codec.unsealing(place, meta, head.size)
             if unsealing is None:
@@ -177,7 +179,7 @@ class Files:
                     content = self._whole(place, meta, head, (piece for pieces, _ in ranges for piece in pieces))
                 sink.take(content)
                 meter.end(len(content))
-                return Seen(head.etag, meta, value=True)
+                return Snapshot(head.etag, meta, value=True)
             meter.total = size = unsealing.content
             out_of_order = unsealing.is_plain and sink.put(0, ())
             take = Nowhere().take if out_of_order else sink.take
@@ -199,8 +201,8 @@ class Files:
             meter.end(size)
         except EntryRefused as refusal:
             engine.refuse(place.object_key, refusal)
-            return Seen(head.etag)
-        return Seen(head.etag, meta, value=True)
+            return Snapshot(head.etag)
+        return Snapshot(head.etag, meta, value=True)
 
     def _begin(self, place: Place, wanted: str, *, timeout: float) -> tuple[Head, Meta | None, Bytes | None]:
         """Return the outside of an object, its metadata if it is an entry, and its first bytes if that is live."""
@@ -231,7 +233,7 @@ class Files:
             pieces: Sequence[Bytes] = [first]
             if start:
                 get = partial(engine.store.get_range, object_key, start, PART_BYTES, etag=head.etag)
-                pieces = engine.call(engine.budget(), get)
+                pieces = engine.requests.call(engine.budget(), "get_range", get)
             return pieces, look(start, pieces)
 
         starts = range(0, head.size, PART_BYTES)

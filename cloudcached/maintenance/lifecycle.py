@@ -127,7 +127,7 @@ class Lifecycle:
     def _write(self, plan: Plan) -> None:
         if not plan.changes:
             return
-        self._call(partial(self._store.put_lifecycle, plan.configuration))
+        self._call("put_lifecycle", partial(self._store.put_lifecycle, plan.configuration))
         wanted, kept = (sorted(map(_shape, found["Rules"]), key=repr) for found in (plan.configuration, self._read()))
         if wanted != kept:
             raise StoreRefused(
@@ -136,13 +136,13 @@ class Lifecycle:
             )
 
     def _read(self) -> dict[str, Any]:
-        return self._call(self._store.lifecycle)
+        return self._call("lifecycle", self._store.lifecycle)
 
     def _is_versioned(self) -> bool:
-        return self._call(self._store.is_versioned)
+        return self._call("is_versioned", self._store.is_versioned)
 
-    def _call(self, request: Callable[..., R]) -> R:
-        return self._engine.call(self._engine.budget(), request)
+    def _call(self, kind: str, request: Callable[..., R]) -> R:
+        return self._engine.requests.call(self._engine.budget(), kind, request)
 
 
 def owner(prefix: str) -> Callable[[Rule], bool]:

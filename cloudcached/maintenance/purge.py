@@ -208,7 +208,7 @@ class Purge:
         after, more = root + self._wanted.resume if self._wanted.resume else "", True
         while more:
             try:
-                page, more = self._ask(partial(self._engine.store.list, root, after=after))
+                page, more = self._ask("list", partial(self._engine.store.list, root, after=after))
             except _Stop:
                 return
             except StoreError as error:
@@ -238,7 +238,7 @@ class Purge:
 
     def _purge(self, object_key: str) -> None:
         try:
-            head: Head = self._ask(self._engine.store.head, object_key)
+            head: Head = self._ask("head", self._engine.store.head, object_key)
         except NotFound:
             return  # somebody else has removed it
         self._count("listed")
@@ -249,7 +249,7 @@ class Purge:
             self._count("spared")
             return
         try:
-            self._ask(partial(self._engine.store.delete, when=when), object_key)
+            self._ask("delete", partial(self._engine.store.delete, when=when), object_key)
         except PreconditionFailed:
             self._count("spared")
         else:
@@ -296,7 +296,7 @@ class Purge:
 
     # Requests, and what becomes of them
 
-    def _ask(self, request: Callable[..., R], *arguments: Any) -> R:
+    def _ask(self, kind: str, request: Callable[..., R], *arguments: Any) -> R:
         """Send *request*, again while that may help; raise ``_Stop`` where no more are to be sent."""
 
         def metered(*arguments: Any, timeout: float) -> R:
@@ -311,7 +311,7 @@ class Purge:
                 counts.requests += 1
             return request(*arguments, timeout=timeout)
 
-        return self._engine.call(self._engine.budget(), metered, *arguments)
+        return self._engine.requests.call(self._engine.budget(), kind, metered, *arguments)
 
     def _failed(self, error: StoreError) -> None:
         self._count("failed")

@@ -11,11 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
-from ..engine.bulk import Bulk
 from ..engine.engine import Engine
+from ..engine.listing import Listing
 from ..errors import EntryRefused, NotFound
 from ..runtime.pool import fan_out
 from ..stores.port import Listed
@@ -82,7 +81,7 @@ def survey(
     found = Survey()
     rows = _Rows(found, draw)
     if budget is None:
-        for page in Bulk(engine).pages():
+        for page in Listing(engine).pages():
             found.requests += 1
             rows.add(engine, page)
             if progress is not None:
@@ -130,13 +129,12 @@ class _Rows:
 
 def _sample(engine: Engine, rows: _Rows, budget: int) -> None:
     """List from the beginning until the budget is spent, and scale up what is in the shards that are whole."""
-    found, root = rows.found, engine.names.root
+    found, root, listing = rows.found, engine.names.root, Listing(engine)
     after, more, seen = "", True, []
     while more and found.requests < budget:
-        page, more = engine.call(engine.budget(), partial(engine.store.list, root, after=after))
+        page, more = listing.page(root, after)
         found.requests += 1
         seen += page
-        more = more and bool(page)
         after = page[-1].object_key if page else after
     if not more:
         rows.add(engine, seen)
@@ -172,7 +170,7 @@ def _described(engine: Engine, object_keys: Iterable[str]) -> Iterator[tuple[str
 
     def look(object_key: str) -> Any:
         try:
-            head = engine.call(engine.budget(), engine.store.head, object_key)
+            head = engine.requests.call(engine.budget(), "head", engine.store.head, object_key)
             meta = engine.codec.check(object_key, head.metadata, head.size)
         except NotFound:
             return None

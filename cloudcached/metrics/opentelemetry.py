@@ -73,12 +73,12 @@ class _Spans:
 
     def wrap(self) -> list[tuple[object, str]]:
         """Wrap everything; return what was wrapped."""
-        client, fills, engine = self._client, self._client._fills, self._client._engine  # noqa: SLF001 - one library
+        client, fills, reader = self._client, self._client.fills, self._client.reader
         wrapped: list[tuple[object, str, Callable[..., Any]]] = [
             *((client, verb, self._verb(verb, getattr(client, verb))) for verb in VERBS),
             (fills, "given", self._verb("get_or_put", fills.given)),
             (fills, "computed", self._computed(fills.computed)),
-            (engine, "at_once", self._at_once(engine.at_once)),
+            (reader, "near_value", self._near_value(reader.near_value)),
         ]
         for where, name, wrapper in wrapped:
             vars(where)[name] = wrapper
@@ -117,9 +117,9 @@ class _Spans:
 
         return computed
 
-    def _at_once(self, function: Callable[[str], Any]) -> Callable[[str], Any]:
+    def _near_value(self, function: Callable[[str], Any]) -> Callable[[str], Any]:
         @functools.wraps(function)
-        def at_once(key: str) -> Any:
+        def near_value(key: str) -> Any:
             start_time, began = time.time_ns(), self._now()
             value = function(key)
             if value is not UNKNOWN:  # else it is a get on the pool, which has a span of its own
@@ -127,7 +127,7 @@ class _Spans:
                     span.set_attribute("cloudcached.hit", value is not MISSING)
             return value
 
-        return at_once
+        return near_value
 
 
 def _get(span: Span, function: Callable[..., Any], key: str, default: Any = None) -> Any:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from .._types import Clock
 from ..config import Config
 from ..engine.engine import Engine
-from ..runtime.counters import Counters
-from ..stores.port import Store
+from ..engine.reader import Reader, StoreReader
 
 
-def open_engine(config: Config, store: Store, clock: Clock, counters: Counters) -> Engine:
-    """Return the engine that *config* asks for. Does no I/O. Raises ``ConfigError`` where an extra is missing."""
+def open_reader(config: Config, engine: Engine) -> Reader:
+    """Return the reader that *config* asks for. Does no I/O. Raises ``ConfigError`` where an extra is missing."""
+    # Imported here and below: most clients have no near tier, and few sliding expiry.
     if config.refresh_after and not config.read_only:
-        from .sliding import open_refreshing  # noqa: PLC0415 - few clients ask for it
+        from .sliding import Sliding  # noqa: PLC0415
 
-        return open_refreshing(config, store, clock, counters)
+        engine.watch(Sliding(engine, config.refresh_after))
     if config.near is None:
-        return Engine(config, store, clock, counters)
-    # Imported here: most clients have no near tier.
-    if config.near.disk:
-        from .disk_engine import NearDiskEngine  # noqa: PLC0415
+        return StoreReader(engine)
+    from .reader import NearReader  # noqa: PLC0415
 
-        return NearDiskEngine(config, config.near, store, clock, counters)
-    from .memory_engine import NearEngine  # noqa: PLC0415
+    if not config.near.disk:
+        return NearReader(engine, config.near)
+    from .copies import Copies  # noqa: PLC0415
 
-    return NearEngine(config, config.near, store, clock, counters)
+    return NearReader(engine, config.near, Copies(engine, config.near, config))

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from sys import getsizeof
 from typing import Final
 
-from ..engine.snapshot import Seen
+from ..engine.snapshot import Snapshot
 from ..entry.format import Meta
 from ..entry.values import PICKLE
 
@@ -37,7 +37,7 @@ class Held:
 
     __slots__ = ("cost", "data", "etag", "expires_ms", "fresh_until", "meta", "value")
 
-    def __init__(self, key: str, seen: Seen, fresh_until: float) -> None:
+    def __init__(self, key: str, seen: Snapshot, fresh_until: float) -> None:
         #: ``None`` where nothing is live; not the ETag of what has expired, since a clock may be set right.
         self.etag: str | None = None
         #: How to decode ``data``, and when to compute the value anew; without a nonce, for nothing is written over it.

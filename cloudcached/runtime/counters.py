@@ -7,24 +7,15 @@ import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 #: Buckets of a histogram: the last one begins at 2**62 microseconds, which nothing takes.
 _BUCKETS: Final = 64
 #: The lower end of the buckets that are shown, as a power of two of a microsecond, and the upper one (67 s).
 _SHOWN: Final = range(1, 27)
 
-#: Under which kind the requests of these are counted; all others under their own names.
-_KINDS: Final = dict.fromkeys(("_look_once", "_inner_key_once", "_begin"), "get")
-
 #: Is told the name of what was counted, and how often it happened.
 Listener = Callable[[str, int], None]
-
-
-def kind_of(request: Any) -> str:
-    """Return the kind under which *request*, a function that sends it, is counted."""
-    name = str(getattr(request, "func", request).__name__)  # a partial has no name of its own
-    return _KINDS.get(name, name)
 
 
 class Histogram:

@@ -135,7 +135,7 @@ def _finite(seconds: float) -> float | None:
 
 
 def _contents(client: Client) -> dict[str, Any]:
-    found = survey(client._engine, budget=LISTS)  # noqa: SLF001 - the client's own
+    found = survey(client.engine, budget=LISTS)
     return {
         "entries": found.entries,
         "bytes": found.bytes,

@@ -6,13 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+from ..engine.requests import EVERY_STORE
 from ..stores.boto3.store import S3Store
 from ..stores.conditions import endpoint_of, is_aws, is_loopback
 from ..stores.port import Store
-from .watch import around_every_store
+from .stores import Request, Wrapper
 
 #: What stands for this machine among the hosts.
 LOOPBACK: Final = "loopback"
@@ -27,21 +28,36 @@ def only_on(hosts: Sequence[str], fail: Callable[[str], None]) -> Iterator[None]
     hosts: names of hosts; ``loopback`` is this machine. Caches in memory, and AWS inside ``mock_aws``, are let
     through. Only this process is guarded, not those that it starts.
     """
+    with EVERY_STORE.wrapped(lambda store: _Guarded(store, hosts, fail), outermost=True):
+        yield
 
-    def around(store: Store) -> Store:
-        bucket = store.dated
+
+class _Guarded(Wrapper):
+    """A store that is asked only if its bucket is on one of the hosts: looked at anew for each request, as are settings."""
+
+    def __init__(self, inner: Store, hosts: Sequence[str], fail: Callable[[str], None]) -> None:
+        super().__init__(inner)
+        self._hosts = hosts
+        self._fail = fail
+
+    @property
+    def dated(self) -> Store:
+        return _Guarded(self.inner.dated, self._hosts, self._fail)
+
+    def _pass(self, request: Request, forward: Callable[[], Any]) -> Any:  # noqa: ARG002 - whichever it is
+        bucket = self.inner
+        while isinstance(bucket, Wrapper):
+            bucket = bucket.inner
+        bucket = bucket.dated
         if isinstance(bucket, S3Store):
             endpoint = endpoint_of(bucket.config, bucket.sessions)
-            if not _is_among(endpoint, hosts) and not _is_mocked(endpoint):
-                fail(
+            if not _is_among(endpoint, self._hosts) and not _is_mocked(endpoint):
+                self._fail(
                     f"this test would use {bucket.config.url} at {endpoint}, which is none of cloudcached_hosts"
-                    f" ({', '.join(hosts)}): give it a cache of its own (the fixtures cloudcached_url and"
+                    f" ({', '.join(self._hosts)}): give it a cache of its own (the fixtures cloudcached_url and"
                     " cloudcached_s3_url), or name the host there"
                 )
-        return store
-
-    with around_every_store(around):
-        yield
+        return forward()
 
 
 def _is_among(endpoint: str, hosts: Sequence[str]) -> bool:

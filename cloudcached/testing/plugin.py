@@ -133,18 +133,16 @@ def cloudcached_s3(cloudcached_s3_url: str) -> Iterator[Client]:
 
 
 @pytest.fixture
-def cloudcached_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
+def cloudcached_clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """Give the clock that all caches go by: it stands still, and what waits on it waits no time at all."""
     from ..runtime.clock import SystemClock  # noqa: PLC0415
     from .clock import FakeClock  # noqa: PLC0415
-    from .watch import on_clock  # noqa: PLC0415
 
     # Near the real one: what was made before may have kept that, and must not wait for the difference.
     clock = FakeClock(monotonic=float(int(SystemClock.monotonic())))
     for name in ("time", "monotonic", "sleep"):
         monkeypatch.setattr(SystemClock, name, staticmethod(getattr(clock, name)))
-    with on_clock(clock):
-        yield clock
+    return clock
 
 
 @pytest.fixture

@@ -9,61 +9,18 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from .._types import Clock
-from ..engine.engine import Engine
+from ..engine.requests import EVERY_STORE
 from ..errors import StoreError, StoreTimeout, StoreUnreachable
 from ..stores.port import Store
 from .stores import VERBS, Request, Wrapper
 
-Around = Callable[[Store], Store]
 #: What happens to one request: it is given the request, and what does it.
 Fault = Callable[[Request, Callable[[], Any]], Any]
-
-
-class _Layer:
-    """Stands before an attribute of every engine: whoever asks for it gets what is put around it."""
-
-    def __init__(self, name: str, around: Callable[[Any], Any], below: _Layer | None) -> None:
-        self._name = name
-        self._around = around
-        self._below = below
-
-    def __get__(self, engine: Engine | None, owner: type | None = None) -> Any:
-        if engine is None:
-            return self
-        own = engine.__dict__[self._name] if self._below is None else self._below.__get__(engine)
-        return self._around(own)
-
-    def __set__(self, engine: Engine, own: Any) -> None:
-        engine.__dict__[self._name] = own
-
-
-@contextmanager
-def _around_every(name: str, around: Callable[[Any], Any]) -> Iterator[None]:
-    # A descriptor of the class that can be set goes before what the objects have themselves.
-    below: _Layer | None = Engine.__dict__.get(name)
-    type.__setattr__(Engine, name, _Layer(name, around, below))
-    try:
-        yield
-    finally:
-        if below is None:
-            type.__delattr__(Engine, name)
-        else:
-            type.__setattr__(Engine, name, below)
-
-
-def around_every_store(around: Around) -> AbstractContextManager[None]:
-    """Let each client of this process, made before or after, ask ``around(its store)`` instead of its store."""
-    return _around_every("store", around)
-
-
-def on_clock(clock: Clock) -> AbstractContextManager[None]:
-    """Let the operations of each client of this process, made before or after, begin by *clock*."""
-    return _around_every("_now", lambda _: clock.monotonic)
 
 
 class Requests(Counter[str]):
@@ -172,7 +129,7 @@ class Watch:
     @contextmanager
     def running(self) -> Iterator[Watch]:
         """Watch until the block ends."""
-        with around_every_store(lambda store: _Watched(store, self)):
+        with EVERY_STORE.wrapped(lambda store: _Watched(store, self)):
             yield self
 
     def do(self, request: Request, forward: Callable[[], Any]) -> Any:

@@ -177,7 +177,7 @@ def test_operations_are_what_a_client_sends(operation: Operation, clock: FakeClo
 def test_what_goes_over_all_entries_is_what_a_client_sends(entries: int) -> None:
     client = Client("memory://")
     for number in range(entries):
-        client._engine.store.put(Write(client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
+        client.engine.store.put(Write(client.engine.place(f"{number}").object_key, b"", {}), timeout=1)
     store = wrap(client, CountingStore)
     list(client.keys())
     assert store.counts == everything(entries)["keys"]

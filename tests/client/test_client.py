@@ -52,7 +52,7 @@ class S3Contract(CacheContract):
     def open_cache(self, url: str, clock: FakeClock, stores: dict[str, Store]) -> Callable[..., Any]:
         def open_cache(below: str = "", **options: Any) -> Client:
             client = Client(url + below, clock=clock, **{**self.options, **options})
-            engine = client._engine
+            engine = client.engine
             engine.store = stores.setdefault(os.environ["AWS_ENDPOINT_URL"], engine.store)
             return client
 

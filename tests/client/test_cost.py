@@ -90,7 +90,7 @@ def prepare(client: Client, clock: FakeClock, state: str) -> None:
     """Bring "k" into a state."""
     if state != "missing":
         client.put("k", 1, 10)
-    inner, name = client._engine.store, client._engine.place("k").object_key
+    inner, name = client.engine.store, client.engine.place("k").object_key
     if state == "expired":
         clock.advance(10)
     elif state == "damaged":
@@ -106,7 +106,7 @@ def prepare(client: Client, clock: FakeClock, state: str) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_requests_per_call(store, client, verb, state, requests):
-    clock = client._engine.clock
+    clock = client.engine.clock
     prepare(client, clock, state)
     store.forget()
     try:
@@ -170,8 +170,8 @@ def test_what_is_refused_costs_nothing(client, store):
 def test_get_or_put_that_a_rival_was_faster_than(client, store):
     def compute() -> str:
         rival = store.inner
-        place = client._engine.place("k")
-        entry = client._engine.codec.pack(place, *client._engine.codec.encode("theirs", expires_ms=None, created_ms=0))
+        place = client.engine.place("k")
+        entry = client.engine.codec.pack(place, *client.engine.codec.encode("theirs", expires_ms=None, created_ms=0))
         rival.put(Write(place.object_key, entry.body, entry.metadata), timeout=1)
         return "ours"
 
@@ -182,7 +182,7 @@ def test_get_or_put_that_a_rival_was_faster_than(client, store):
 def test_a_race_that_was_lost_costs_a_get_and_a_put_more(client, clock):
     client.put("n", 0)
     rival = Client("memory://", clock=clock)
-    rival._engine.store = client._engine.store
+    rival.engine.wrap_store(lambda _: client.engine.store)
     faulty = wrap(client, FaultyStore)
     faulty.script("put", before(lambda: rival.incr("n")))
     store = wrap(client, CountingStore)
@@ -258,8 +258,8 @@ class TestBulk:
 def fill(client: Client, entries: int) -> None:
     """Put objects where entries would be."""
     for number in range(entries):
-        place = client._engine.place(f"{number}")
-        client._engine.store.put(Write(place.object_key, b"", {}), timeout=1)
+        place = client.engine.place(f"{number}")
+        client.engine.store.put(Write(place.object_key, b"", {}), timeout=1)
 
 
 def test_repetitions_are_counted_in_stats(client):

@@ -124,7 +124,7 @@ class IsolationContract:
 
     def test_foreign_objects_are_neither_listed_nor_removed(self, cache):
         cache.put("k", "v")
-        store, names = cache._engine.store, cache._engine.names
+        store, names = cache.engine.store, cache.engine.names
         ours = names.object_key("k")[0]
         shard = ours.removeprefix(names.root).partition("/")[0]
         wrong_shard = f"{(int(shard, 16) + 1) % 256:02x}"
@@ -150,19 +150,19 @@ class IsolationContract:
             store.delete(name, timeout=5)
 
     def test_a_foreign_object_in_the_place_of_an_entry_is_a_miss_that_can_be_replaced(self, cache):
-        name = cache._engine.names.object_key("k")[0]
+        name = cache.engine.names.object_key("k")[0]
         for write in (
             lambda: cache.put("k", "v"),
             lambda: cache.put("k", "v", replace=True),
             lambda: cache.get_or_put("k", "v"),
         ):
-            cache._engine.store.put(Write(name, b"not ours", {"cc-format": "1"}), timeout=5)
+            cache.engine.store.put(Write(name, b"not ours", {"cc-format": "1"}), timeout=5)
             assert cache.get("k", MISSING) is MISSING
             assert not cache.has("k")
             assert cache.update("k", 1) is False
             assert cache.touch("k") is False
             write()
             assert cache.get("k") == "v"
-        cache._engine.store.put(Write(name, b"not ours", {}), timeout=5)
+        cache.engine.store.put(Write(name, b"not ours", {}), timeout=5)
         assert cache.delete("k") is False
         assert list(cache.keys()) == []

@@ -33,11 +33,11 @@ def work() -> Work:
 
 def draws(client: Client, draw: Callable[[], float]) -> None:
     """Let *draw* be the client's chance: 0 never computes early, what is next to 1 always does."""
-    client._fills._draw = draw
+    client.fills._draw = draw
 
 
 def meta_of(client: Client, key: str = "k") -> Meta:
-    meta = client._engine.look(client._engine.place(key), client._engine.budget()).meta
+    meta = client.engine.get(client.engine.place(key), client.engine.budget()).meta
     assert meta is not None
     return meta
 
@@ -63,7 +63,7 @@ class TestEarly:
         meta = Meta("int", "plain", int((clock.time() + left) * 1000), 0, cost_ms=2000)
         policy = Policy.parse(60, lock=False, early=beta, stale=0, jitter=0)
         rounds = 20_000
-        share = sum(client._fills._is_due(meta, policy) for _ in range(rounds)) / rounds
+        share = sum(client.fills._is_due(meta, policy) for _ in range(rounds)) / rounds
         expected = math.exp(-left / (2 * beta))
         assert share == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / rounds) + 1e-9)
 
@@ -111,7 +111,7 @@ class TestEarly:
     def test_while_another_process_computes_too(self, client, slow, work):
         client.get_or_put("k", slow, 10, early=1)
         draws(client, lambda: 1 - 1e-9)
-        Lock(client._engine, "k", kind="fill", timeout=60).acquire()
+        Lock(client.engine, "k", kind="fill", timeout=60).acquire()
         assert client.get_or_put("k", work, 10, early=1, lock=True) == 2
         assert work.calls == 0
 

@@ -100,7 +100,7 @@ class TestSingleFlight:
 
     def test_one_of_those_who_wait_relieves_a_leader_that_hangs(self, work):
         client = Client("memory://")
-        client._fills = Fills(client._engine, client._silencer, client._counters, patience=0.05)
+        client.fills = Fills(client.engine, client.reader, client._silencer, client._counters, patience=0.05)
         work.hold()
         first = background(client.get_or_put, "k", work)
         assert work.began.wait(PATIENCE)
@@ -136,7 +136,7 @@ class TestTheStoreMeanwhile:
     def test_a_store_that_is_away_is_computed_for(self, clock, work):
         client = Client("memory://", clock=clock, fail_silently=True)
         store = wrap(client, FaultyStore)
-        store.broken[client._engine.place("k").object_key] = StoreUnreachable("away")
+        store.broken[client.engine.place("k").object_key] = StoreUnreachable("away")
         assert crowd(client, work, 8) == [{"call": 1}] * 8
 
     def test_its_failures_are_raised_where_nothing_is_silent(self, client, work):
@@ -187,7 +187,7 @@ class SleepyClock(FakeClock):
 
 def lease(client: Client, seconds: float) -> Lock:
     """Return the lease of a computation of "k"."""
-    return Lock(client._engine, "k", kind="fill", timeout=seconds, blocking=False)
+    return Lock(client.engine, "k", kind="fill", timeout=seconds, blocking=False)
 
 
 class TestOnePerWorld:
@@ -237,7 +237,7 @@ class TestOnePerWorld:
         assert clock.monotonic() == 0
 
     def test_a_damaged_lease_is_done_without(self, client, work, caplog):
-        client._engine.store.put(Write(lease(client, 5)._place.object_key, b"", {}), timeout=1)
+        client.engine.store.put(Write(lease(client, 5)._place.object_key, b"", {}), timeout=1)
         assert client.get_or_put("k", work, lock=True) == {"call": 1}
         assert "'k' is computed without a lease" in caplog.text
 

@@ -111,7 +111,7 @@ async def test_an_error_after_that_is_told_to_those_who_are_left(client, work, c
         first.cancel()
         may_end.set()
         assert await asyncio.gather(*others, return_exceptions=True) == [work.error] * left
-        await asyncio.to_thread(until, lambda: not client._fills._flights()._under_way)
+        await asyncio.to_thread(until, lambda: not client.fills._flights()._under_way)
         del first
         gc.collect()
         await asyncio.sleep(0)
@@ -263,16 +263,16 @@ def test_a_loop_that_ends_leaves_no_flight(client, work):
 
     async def go_away() -> None:
         asyncio.create_task(client.aget_or_put("k", never))  # noqa: RUF006
-        await asyncio.to_thread(until, lambda: client._fills._flights()._under_way)
+        await asyncio.to_thread(until, lambda: client.fills._flights()._under_way)
 
     asyncio.run(go_away())
-    until(lambda: not client._fills._flights()._under_way)
+    until(lambda: not client.fills._flights()._under_way)
     assert client.get_or_put("k", work) == {"call": 1}
 
 
 def test_a_loop_that_ends_before_it_begins_leaves_none_either(work):
     client = Client("memory://", clock=(clock := FakeClock()))
-    flights = client._fills._flights()
+    flights = client.fills._flights()
 
     async def one_turn(loops: int) -> None:
         """Go away after so many turns of the loop, at some of which a task is made and not begun."""

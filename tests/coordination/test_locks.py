@@ -383,7 +383,7 @@ class TestGetOrPut:
         assert client.get_or_put("key", lambda: 1, lock=True) == 1
 
     def test_computes_itself_when_the_lease_of_a_dead_one_is_over(self, local: Client, clock: FakeClock) -> None:
-        dead = Lock(local._engine, "key", kind="fill", timeout=20)
+        dead = Lock(local.engine, "key", kind="fill", timeout=20)
         assert dead.acquire()
         assert local.get_or_put("key", lambda: 1, lock=20) == 1
         assert clock.monotonic() <= 23

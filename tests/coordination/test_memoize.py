@@ -116,7 +116,7 @@ class TestCalls:
 
     def test_the_options_of_get_or_put(self, client, clock):
         work = Work()
-        client._fills._draw = lambda: 0.5
+        client.fills._draw = lambda: 0.5
 
         @client.memoize(10, lock=True, early=1, stale=20, jitter=0.2)
         def function() -> Any:
@@ -140,7 +140,7 @@ class TestCalls:
             calls.append(1)
             return 7
 
-        wrap(client, FaultyStore).broken[client._engine.place(function.key_for()).object_key] = StoreUnreachable("away")
+        wrap(client, FaultyStore).broken[client.engine.place(function.key_for()).object_key] = StoreUnreachable("away")
         assert [function(), function()] == [7, 7]
         assert calls == [1, 1]
 

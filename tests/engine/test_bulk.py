@@ -27,7 +27,7 @@ def bench(clock: FakeClock) -> Bench:
 def broken(bench: Bench, *keys: str) -> None:
     """Let every request for these keys fail."""
     for key in keys:
-        bench.store.broken[bench.client._engine.place(key).object_key] = DENIED
+        bench.store.broken[bench.client.engine.place(key).object_key] = DENIED
 
 
 class TestGetMany:
@@ -131,7 +131,7 @@ class TestDeleteMany:
         assert max(most) <= 4
 
     def test_keys_that_stay_busy_are_told_in_time(self, bench):
-        name = bench.client._engine.place("key 3").object_key
+        name = bench.client.engine.place("key 3").object_key
         bench.store.script("delete_many", *[lambda forward: {**forward(), name: StoreBusy("busy")}] * 1_000)
         with pytest.raises(PartialFailure) as caught:
             bench.client.delete_many(VALUES)
@@ -142,7 +142,7 @@ class TestDeleteMany:
     def test_a_request_that_fails_takes_its_thousand_keys_and_no_others(self, bench):
         keys = [f"{number}" for number in range(2_500)]
         for key in keys:
-            bench.store.inner.put(Write(bench.client._engine.place(key).object_key, b"", {}), timeout=1)
+            bench.store.inner.put(Write(bench.client.engine.place(key).object_key, b"", {}), timeout=1)
         bench.store.script("delete_many", fail(DENIED))
         with pytest.raises(PartialFailure) as caught:
             bench.client.delete_many(keys)
@@ -162,7 +162,7 @@ class TestClear:
 
     def test_of_many_pages_with_a_part_that_fails(self, bench):
         for number in range(1_600):
-            bench.store.inner.put(Write(bench.client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
+            bench.store.inner.put(Write(bench.client.engine.place(f"{number}").object_key, b"", {}), timeout=1)
         broken(bench, "7")
         with pytest.raises(PartialFailure) as caught:
             bench.client.clear()
@@ -171,7 +171,7 @@ class TestClear:
 
     def test_of_many_pages_with_a_listing_that_fails(self, bench):
         for number in range(1_600):
-            bench.store.inner.put(Write(bench.client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
+            bench.store.inner.put(Write(bench.client.engine.place(f"{number}").object_key, b"", {}), timeout=1)
         bench.store.script("list", lambda forward: forward(), fail(DENIED))
         with pytest.raises(PartialFailure) as caught:
             bench.client.clear()
@@ -187,7 +187,7 @@ class TestClear:
 
     def test_progress_tells_how_many_are_gone(self, bench):
         for number in range(2_500):
-            bench.store.inner.put(Write(bench.client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
+            bench.store.inner.put(Write(bench.client.engine.place(f"{number}").object_key, b"", {}), timeout=1)
         told: list[int] = []
         assert bench.client.clear(progress=told.append) == 2_500
         assert len(told) == 3
@@ -195,7 +195,7 @@ class TestClear:
 
     def test_an_interruption_waits_for_what_is_under_way_and_begins_nothing(self, bench, monkeypatch):
         for number in range(6_000):
-            bench.store.inner.put(Write(bench.client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
+            bench.store.inner.put(Write(bench.client.engine.place(f"{number}").object_key, b"", {}), timeout=1)
         begun = threading.Event()
         bench.store.script("delete_many", *[lambda forward: (begun.set(), time.sleep(0.05), forward())[2]] * 6)
         told: list[int] = []
@@ -279,7 +279,7 @@ class TestLongKeys:
 
     def forge(self, bench: Bench, inner: str, name: str) -> None:
         """Write an entry that holds the key *inner* under the name of the key *name*, seal and signature included."""
-        engine = bench.client._engine
+        engine = bench.client.engine
         place = engine.place(name)
         entry = engine.codec.pack(
             Place(inner, place.object_key, True), *engine.codec.encode("v", expires_ms=None, created_ms=0)
@@ -299,7 +299,7 @@ class TestLongKeys:
 
     def test_a_damaged_one_is_not_listed_but_cleared(self, bench):
         bench.rival.put(self.LONG, 1)
-        name = bench.client._engine.place(self.LONG).object_key
+        name = bench.client.engine.place(self.LONG).object_key
         bench.store.inner.put(Write(name, b"x", {}), timeout=1)
         assert list(bench.client.keys()) == []
         assert bench.client.clear(self.LONG) == 0
@@ -321,6 +321,6 @@ def test_keys_are_told_by_the_client_that_signed_them(clock):
     client = Client("memory://", clock=clock, signing_key="a secret")
     client.put_many({"k" * 2_000: 1, "short": 2})
     other = Client("memory://", clock=clock)
-    other._engine.store = client._engine.store
+    other.engine.wrap_store(lambda _: client.engine.store)
     assert list(other.keys()) == ["short"]
     assert sorted(client.keys()) == sorted(["k" * 2_000, "short"])

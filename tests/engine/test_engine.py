@@ -245,7 +245,7 @@ class TestListings:
 
     def test_each_page_has_a_budget_of_its_own(self, bench):
         for number in range(2_500):
-            bench.store.inner.put(Write(bench.client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
+            bench.store.inner.put(Write(bench.client.engine.place(f"{number}").object_key, b"", {}), timeout=1)
 
         def slow(forward: Callable[[], Any]) -> Any:
             bench.clock.advance(4)
@@ -258,7 +258,7 @@ class TestListings:
 def test_the_doubles_pass_everything_on(clock: FakeClock):
     """A wrapper that swallowed something would make these tests prove nothing."""
     client = Client("memory://", clock=clock)
-    inner: Store = client._engine.store
+    inner: Store = client.engine.store
     for make in (Wrapper, CountingStore, FaultyStore):
         store = make(inner)
         etag = store.put(Write("a", b"body", {"cc-x": "y"}), timeout=1)

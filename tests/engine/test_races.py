@@ -80,7 +80,7 @@ def prepare(state: str, rounds: int, client: Client, server: Any) -> list[str]:
     client.put_many(dict.fromkeys(keys, SAME), time_to_expire=0.05 if state == "expired" else 3600)
     if state == "damaged":
         for key in keys:
-            place = {"Bucket": server.bucket, "Key": client._engine.place(key).object_key}
+            place = {"Bucket": server.bucket, "Key": client.engine.place(key).object_key}
             metadata = server.client().head_object(**place)["Metadata"]
             server.client().put_object(
                 **place, Body=b"bytes that nobody has sealed, but as many as that", Metadata=metadata

@@ -250,7 +250,7 @@ class TestIncr:
     def test_the_queue_is_waited_in_no_longer_than_the_time_lasts(self):
         client = Client("memory://", timeout=0.05)
         client.put(KEY, 0)
-        locks = client._engine._queues()
+        locks = client.engine._queues()
         for lock in locks:
             assert lock.acquire()
         with pytest.raises(StoreBusy, match="other writers"):
@@ -267,7 +267,7 @@ class TestIncr:
 
         def count(number: int) -> None:
             client = Client("memory://", timeout=30)
-            client._engine.store = first._engine.store
+            client.engine.wrap_store(lambda _: first.engine.store)
             store = wrap(client, FaultyStore)
             store.script("put", *([ok] * number + [lose_answer()] + [ok] * (9 - number)) * 20)
             totals.extend(client.incr(KEY) for _ in range(25))

@@ -35,7 +35,7 @@ def test_the_store_sees_no_plaintext(any_url: str) -> None:
     info = cache.info("key")
     assert info is not None
     assert info.encoding == "plain"
-    found = cache._engine.store.get(info.object_key, timeout=5)
+    found = cache.engine.store.get(info.object_key, timeout=5)
     assert found.head.metadata["cc-encoding"].startswith("plain+aes-gcm:")
     assert b"secret" not in bytes(found.read())
 
@@ -89,15 +89,15 @@ def test_plain_entries_stay_readable_when_encryption_is_switched_on(any_url: str
 def test_unsigned_but_encrypted_data_that_was_changed_is_refused(any_url: str) -> None:
     cache = client(any_url, signing_key=None)
     cache.put("key", "value")
-    place = cache._engine.place("key")
-    codec = client(any_url, signing_key=None, encryption_key=None)._engine.codec
-    found = cache._engine.store.get(place.object_key, timeout=5)
+    place = cache.engine.place("key")
+    codec = client(any_url, signing_key=None, encryption_key=None).engine.codec
+    found = cache.engine.store.get(place.object_key, timeout=5)
     metadata, body = dict(found.head.metadata), bytearray(found.read())
     body[0] ^= 1
     # Whoever can write can make a new plain seal, but not a new tag of the cipher.
     meta = codec.check(place.object_key, metadata, len(body))
     body[-32:] = codec._signer.seal(meta.nonce, memoryview(body)[:-32])
-    cache._engine.store.put(Write(place.object_key, bytes(body), metadata), timeout=5)
+    cache.engine.store.put(Write(place.object_key, bytes(body), metadata), timeout=5)
     assert cache.get("key", MISSING) is MISSING
     assert refusals(cache) == {"refused.encryption": 1}
 

@@ -249,7 +249,7 @@ class TestGolden:
         clock = FakeClock(golden["time"])
         client = Client("memory:///golden/prefix", clock=clock, **golden["options"])
         body = base64.b64decode(golden["body"])
-        client._engine.store.put(Write(golden["object_key"], body, golden["metadata"]), timeout=1)
+        client.engine.store.put(Write(golden["object_key"], body, golden["metadata"]), timeout=1)
         value = SAMPLES[golden["sample"]]
         assert same(client.get(golden["key"], MISSING), value)
         assert client.ttl(golden["key"]) == golden["ttl"]
@@ -263,7 +263,7 @@ class TestGolden:
         golden = ALL_GOLDEN[name]
         for options in ({}, {"signing_key": "another"}):
             client = Client("memory:///golden/prefix", clock=FakeClock(golden["time"]), **options)
-            client._engine.store.put(
+            client.engine.store.put(
                 Write(golden["object_key"], base64.b64decode(golden["body"]), golden["metadata"]), timeout=1
             )
             assert client.get(golden["key"], MISSING) is MISSING
@@ -285,6 +285,6 @@ class TestGolden:
         monkeypatch.setattr("os.urandom", lambda size: nonce)
         client = Client("memory:///golden/prefix", clock=FakeClock(golden["time"]), **golden["options"])
         client.put(golden["key"], SAMPLES[golden["sample"]], 60)
-        found = client._engine.store.get(golden["object_key"], timeout=1)
+        found = client.engine.store.get(golden["object_key"], timeout=1)
         assert found.read() == base64.b64decode(golden["body"])
         assert dict(found.head.metadata) == golden["metadata"]

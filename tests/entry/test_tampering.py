@@ -329,7 +329,7 @@ class TestEveryVerb:
     def client(self, request, any_url) -> Iterator[Client]:
         client = Client(any_url, signing_key="a secret")
         client.put(KEY, 1)
-        store, name = client._engine.store, client._engine.place(KEY).object_key
+        store, name = client.engine.store, client.engine.place(KEY).object_key
         found = store.get(name, timeout=30)
         body, metadata = bytearray(found.read()), dict(found.head.metadata)
         if request.param == "body":
@@ -385,7 +385,7 @@ class TestEveryVerb:
             getattr(client, "get" if client.damaged_body else verb)(KEY)
         (record,) = caplog.records
         assert record.levelno == logging.WARNING
-        assert client._engine.place(KEY).object_key in record.getMessage()
+        assert client.engine.place(KEY).object_key in record.getMessage()
         assert "counts as a miss" in record.getMessage()
         assert "a secret" not in record.getMessage()
         counts = {name: count for name, count in client.stats().items() if name.startswith("refused.")}

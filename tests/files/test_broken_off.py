@@ -92,7 +92,7 @@ class TestInterruptions(WithFiles):
         store.script("complete_upload", lose_answer())
         assert memory.put_file("k", large, replace=True)
         assert store.asked[-2:] == ["complete_upload", "head"]
-        rival = after(lambda: memory._engine.store.inner.delete(memory._engine.place("k").object_key, timeout=1))  # type: ignore[attr-defined]
+        rival = after(lambda: memory.engine.store.inner.delete(memory.engine.place("k").object_key, timeout=1))  # type: ignore[attr-defined]
         store.script("complete_upload", lambda forward: lose_answer()(lambda: rival(forward)))
         with pytest.raises(OutcomeUnknown):
             memory.put_file("k", large, replace=True)
@@ -119,7 +119,7 @@ class TestInterruptions(WithFiles):
     def test_silent_failures(self, clock: Any, large: Path) -> None:
         client = Client("memory://", clock=clock, fail_silently=True)
         store = wrap(client, FaultyStore)
-        store.broken[client._engine.place("k").object_key] = StoreRefused("no")
+        store.broken[client.engine.place("k").object_key] = StoreRefused("no")
         assert client.put_file("k", large) is client.put_file("k", large, replace=True) is False
         assert client.get_file("k", io.BytesIO()) is False
         with pytest.raises(KeyMissing):
@@ -202,7 +202,7 @@ class TestCost(WithFiles):
                 client.put("k", b"old", replace=True)
                 assert client.get("k") == b"old"
                 if not replace:
-                    client._engine.store.delete(client._engine.place("k").object_key, timeout=1)
+                    client.engine.store.delete(client.engine.place("k").object_key, timeout=1)
                 assert client.put_file("k", io.BytesIO(noise(size)), replace=replace)
                 assert client.get("k") == noise(size)
 

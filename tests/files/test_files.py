@@ -42,13 +42,13 @@ class TestRoundTrips(WithFiles):
     @pytest.mark.parametrize("replace", [False, True])
     @pytest.mark.parametrize("options", [{}, {"encryption_key": "e"}], ids=["plain", "encrypted"])
     def test_keys_and_encryption(self, cache: Client, large: Path, key: str, replace: bool, options: Any) -> None:
-        client = Client(cache.url, clock=cache._engine.clock, signing_key="a", **options)
+        client = Client(cache.url, clock=cache.engine.clock, signing_key="a", **options)
         assert client.put_file(key, large, replace=replace)
         assert list(client.keys()) == [key]
         target = io.BytesIO()
         assert client.get_file(key, target)
         assert target.getvalue() == large.read_bytes() == client.get(key)
-        found = client._engine.store.get(client._engine.place(key).object_key, timeout=30)
+        found = client.engine.store.get(client.engine.place(key).object_key, timeout=30)
         assert (large.read_bytes()[:1000] in bytes(found.read())) is not bool(options)
         if options:
             assert cache.get_file(key, target) is False
@@ -124,7 +124,7 @@ class TestRoundTrips(WithFiles):
         assert cache.put("k", noise(LARGE_BYTES)) is False  # conditional: a single PUT
         assert store.requests == [ADD, "GET"]
         assert cache.get("k") == noise(LARGE_BYTES)
-        assert cache._engine._etags_are_md5 is True
+        assert cache.engine._etags_are_md5 is True
 
 
 class TestConditions(WithFiles):
@@ -139,7 +139,7 @@ class TestConditions(WithFiles):
         cache.put_file("k", large, 10)
         clock.advance(10)
         assert cache.put_file("k", large, 10) is True
-        store, name = cache._engine.store, cache._engine.place("k").object_key
+        store, name = cache.engine.store, cache.engine.place("k").object_key
         store.put(Write(name, b"damaged" * 10, store.head(name, timeout=30).metadata), timeout=30)
         assert cache.put_file("k", large) is True
         assert cache.get("k") == large.read_bytes()
@@ -154,11 +154,11 @@ class TestConditions(WithFiles):
     def test_a_damaged_one_does_not_block_its_key(self, memory: Client, large: Path, size: int) -> None:
         """However long it takes to read."""
         memory.put_file("k", large)
-        store, name = memory._engine.store, memory._engine.place("k").object_key
+        store, name = memory.engine.store, memory.engine.place("k").object_key
         found = store.get(name, timeout=1)
         store.put(Write(name, bytes(found.read())[:-1] + b"x", found.head.metadata), timeout=1)
         slow = wrap(memory, FaultyStore)
-        slow.script("get_range", *[before(lambda: memory._engine.clock.sleep(4))] * 2)
+        slow.script("get_range", *[before(lambda: memory.engine.clock.sleep(4))] * 2)
         assert memory.put_file("k", io.BytesIO(noise(size))) is True
         assert memory.get("k") == noise(size)
 
@@ -190,14 +190,14 @@ class TestRefused(WithFiles):
     @pytest.fixture(params=["changed at the end", "changed", "swapped", "truncated", "extended", "moved"])
     def damaged(self, request: pytest.FixtureRequest, cache: Client, large: Path) -> Client:
         cache.put_file("k", large, replace=True)
-        store, name = cache._engine.store, cache._engine.place("k").object_key
+        store, name = cache.engine.store, cache.engine.place("k").object_key
         found = store.get(name, timeout=30)
         body, metadata = bytearray(found.read()), found.head.metadata
         if request.param == "swapped":
             body[:PART_BYTES], body[PART_BYTES : 2 * PART_BYTES] = body[PART_BYTES : 2 * PART_BYTES], body[:PART_BYTES]
         elif request.param == "moved":
             cache.put("other", b"x")
-            metadata = store.head(cache._engine.place("other").object_key, timeout=30).metadata
+            metadata = store.head(cache.engine.place("other").object_key, timeout=30).metadata
         elif request.param == "truncated":
             del body[PART_BYTES:]
         elif request.param == "extended":
@@ -224,13 +224,13 @@ class TestRefused(WithFiles):
         """Also by who has the signing key, but not the one of encryption."""
         client = Client("memory://", clock=clock, encryption_key="e")
         client.put_file("k", io.BytesIO(noise(3 << 20)))
-        store, place = client._engine.store, client._engine.place("k")
+        store, place = client.engine.store, client.engine.place("k")
         found = store.get(place.object_key, timeout=1)
         step = (1 << 20) + 16
         payload = bytes(found.read())[:-SEAL_BYTES]
         chunks = [payload[at : at + step] for at in range(0, len(payload), step)]
         chunks = {"last": chunks[:2], "middle": [chunks[0], chunks[2]], "order": [chunks[1], chunks[0], chunks[2]]}[cut]
-        codec = client._engine.codec
+        codec = client.engine.codec
         sealed = codec._signer.seal(found.head.metadata["cc-nonce"], b"".join(chunks))
         store.put(Write(place.object_key, b"".join(chunks) + sealed, found.head.metadata), timeout=1)
         assert client.get_file("k", io.BytesIO()) is False

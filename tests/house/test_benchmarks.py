@@ -200,7 +200,7 @@ def test_raw_requests_do_what_the_library_does(server: Any, s3_url: str, monkeyp
 
     monkeypatch.setattr(raw, "BUCKET", server.bucket)
     cache = Client(s3_url)
-    names = [cache._engine.place(f"{number} <&>").object_key for number in range(1_100)]
+    names = [cache.engine.place(f"{number} <&>").object_key for number in range(1_100)]
     cache.put_many({f"{number} <&>": number for number in range(1_100)})
     line = raw.Raw(server.client())
     sent = bulk.listings(cache)

@@ -83,7 +83,7 @@ WRITES: dict[str, tuple[Callable[[Client], Any], str | None]] = {
     "update": (lambda c: c.update("k", 2, 8 * DAY), "14"),
     "touch": (lambda c: c.touch("k", 20 * DAY), "30"),
     "persist": (lambda c: c.persist("k"), None),
-    "expire_at": (lambda c: c.expire_at("k", c._engine.clock.time() + 80 * DAY), "90"),
+    "expire_at": (lambda c: c.expire_at("k", c.engine.clock.time() + 80 * DAY), "90"),
     "incr, which keeps the expiry": (lambda c: c.incr("k"), "1"),
     "cas": (lambda c: c.cas("k", 1, c.gets("k")[1], 2 * DAY), "3"),
     "get_or_put": (lambda c: (c.delete("k"), c.get_or_put("k", lambda: 1, 2 * DAY)), "3"),
@@ -97,7 +97,7 @@ def test_every_write_renews_the_class(verb: str, clock: FakeClock) -> None:
     client = Client("memory://classes", clock=clock, expiry_tags=True)
     client.put("k", 1, 3600, replace=True)
     objects = objects_named("classes").by_name
-    object_key = client._engine.place("k").object_key
+    object_key = client.engine.place("k").object_key
     assert objects[object_key].tags == {"cc-ttl": "1"}
     write, tag = WRITES[verb]
     write(client)
@@ -107,9 +107,9 @@ def test_every_write_renews_the_class(verb: str, clock: FakeClock) -> None:
 def test_without_the_options_nothing_is_tagged_and_nothing_is_asked(clock: FakeClock) -> None:
     client = Client("memory://untagged", clock=clock)
     client.put("k", 1, replace=True)
-    assert objects_named("untagged").by_name[client._engine.place("k").object_key].tags == {}
-    assert not client._engine.lifetimes.active
-    assert type(client._engine.store) is MemoryStore
+    assert objects_named("untagged").by_name[client.engine.place("k").object_key].tags == {}
+    assert not client.engine.lifetimes.active
+    assert type(client.engine.store) is MemoryStore
 
 
 def test_locks_carry_no_tag(clock: FakeClock) -> None:

@@ -70,7 +70,7 @@ def test_by_class_the_store_removes_what_has_expired_and_nothing_else(server: An
             gone, stay = write_tagged(client), {"month", "never", "persisted", "touched", "updated", "cas", "counter"}
             with client.lock("held"):
                 pass
-            doomed, left = ({client._engine.place(key).object_key for key in keys} for keys in (gone, stay))
+            doomed, left = ({client.engine.place(key).object_key for key in keys} for keys in (gone, stay))
             left |= foreign_beside(server, prefix) | {f"{prefix}/_cloudcached/lock/held"}
             uploads = [
                 server.client().create_multipart_upload(Bucket=server.bucket, Key=key)["Key"]
@@ -106,7 +106,7 @@ def test_by_age_the_store_removes_entries_and_nothing_else(server: Any, s3_url: 
                 pass
             left = foreign_beside(server, prefix) | {f"{prefix}/_cloudcached/lock/held"}
             lifecycle.apply(tags=False, max_age_days=2)
-            doomed = {client._engine.place(key).object_key for key in keys}
+            doomed = {client.engine.place(key).object_key for key in keys}
             assert names_under(server, prefix) == doomed | left
             wait_until_gone(server, prefix, doomed)
             assert names_under(server, prefix) == left

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import stub_store
-from store_doubles import CountingStore, FaultyStore, before, fail
+from store_doubles import CountingStore, FaultyStore, before, fail, wrap_store
 
 from cloudcached import (
     AccessDenied,
@@ -49,8 +49,7 @@ def purge_of(url: str, clock: FakeClock, **wanted: Any) -> Purge:
 
 def under(purge: Purge, make: Callable[[Any], Any]) -> Any:
     """Put a store around the one of *purge*, and return it."""
-    store = purge._engine.store = make(purge._engine.store)
-    return store
+    return wrap_store(purge._engine, make)
 
 
 def counted(report: Report) -> dict[str, int]:
@@ -117,10 +116,10 @@ def test_locks_foreign_objects_and_other_caches_stay(url: str, clock: FakeClock)
         client.put("k", "v", 60)
     with inner.lock("l"):
         clock.advance(100)
-        inner._engine.store.put(Write("p/foreign", b"", {}), timeout=1)
+        inner.engine.store.put(Write("p/foreign", b"", {}), timeout=1)
         assert counted(purge_of(f"{url}/p", clock).run()) == {"listed": 1, "expired": 1, "removed": 1}
     assert [list(client.keys()) for client in others] == [["k"]] * 3
-    assert inner._engine.store.head("p/foreign", timeout=1)
+    assert inner.engine.store.head("p/foreign", timeout=1)
 
 
 @pytest.mark.parametrize(("everything", "left"), [(False, set(DEAR)), (True, set())])
@@ -139,7 +138,7 @@ def test_counters_and_sessions_stay_unless_asked_for(
 def test_what_cannot_be_verified_stays_unless_asked_for(url: str, clock: FakeClock, refused: bool, left: int) -> None:
     client = Client(url, clock=clock)
     Client(url, clock=clock, signing_key="other").put("theirs", "v")
-    client._engine.store.put(Write(client._engine.place("damaged").object_key, b"x", {}), timeout=1)
+    client.engine.store.put(Write(client.engine.place("damaged").object_key, b"x", {}), timeout=1)
     report = purge_of(url, clock, refused=refused).run()
     assert report.counts.refused == 2
     assert len(list(client.keys())) == left
@@ -170,7 +169,7 @@ class Rival(CountingStore):
     def __init__(self, client: Client, keys: list[str], inner: Any) -> None:
         super().__init__(inner)
         self.client = client
-        self.keys = {client._engine.place(key).object_key: key for key in keys}
+        self.keys = {client.engine.place(key).object_key: key for key in keys}
 
     def _pass(self, request: Request, forward: Callable[[], Any]) -> Any:
         if request.verb == "delete" and request.object_keys[0] in self.keys:
@@ -280,7 +279,7 @@ def test_an_interrupted_run_says_how_far_it_came(client: Client, url: str, clock
 def test_single_failures_are_counted_and_the_others_done(client: Client, url: str, clock: FakeClock) -> None:
     purge = purge_of(url, clock)
     store = under(purge, FaultyStore)
-    broken = client._engine.place("old 3").object_key
+    broken = client.engine.place("old 3").object_key
     store.broken[broken] = StoreRefused("no")
     report = purge.run()
     assert (report.counts.removed, report.counts.failed, report.stopped) == (9, 1, "")
@@ -381,10 +380,10 @@ def test_of_writes_beside_a_purge_only_those_in_the_instant_of_their_removal_are
         def write(key: str) -> None:
             began = time.monotonic()
             client.put(key, "new", replace=True)
-            writes[client._engine.place(key).object_key] = (began, time.monotonic())
+            writes[client.engine.place(key).object_key] = (began, time.monotonic())
 
         with ThreadPoolExecutor(8) as writers:
-            done = writers.map(write, sorted(keys, key=lambda key: client._engine.place(key).object_key))
+            done = writers.map(write, sorted(keys, key=lambda key: client.engine.place(key).object_key))
             report = purge.run()
             assert len(list(done)) == count
         found = client.get_many(keys)
@@ -393,7 +392,7 @@ def test_of_writes_beside_a_purge_only_those_in_the_instant_of_their_removal_are
         assert len(found) + len(lost) == count
         assert report.counts.failed == 0
         for key in lost:
-            (began, ended), (first, last) = (spans[client._engine.place(key).object_key] for spans in (writes, deletes))
+            (began, ended), (first, last) = (spans[client.engine.place(key).object_key] for spans in (writes, deletes))
             assert max(began, first) < min(ended, last), f"{key} was lost outside of the instant of its removal"
 
 

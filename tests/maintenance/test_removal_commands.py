@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from cloudcached import Client
 from cloudcached.cli import verbs
-from cloudcached.engine.bulk import Bulk
+from cloudcached.engine.listing import Listing
 from cloudcached.stores.port import Write
 
 
@@ -65,17 +65,17 @@ def test_interrupted_clear_says_how_far_it_came(
 ) -> None:
     client = Client(url)
     for number in range(6_000):
-        client._engine.store.put(Write(client._engine.place(f"{number}").object_key, b"", {}), timeout=1)
-    page, asked = Bulk._page, []
+        client.engine.store.put(Write(client.engine.place(f"{number}").object_key, b"", {}), timeout=1)
+    page, asked = Listing.page, []
 
-    def interrupted(bulk: Bulk, *cursor: str) -> Any:
+    def interrupted(listing: Listing, *cursor: str) -> Any:
         asked.append(cursor)
         if len(asked) > 12:
             raise KeyboardInterrupt
-        return page(bulk, *cursor)
+        return page(listing, *cursor)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Bulk, "_page", interrupted)
+        patched.setattr(Listing, "page", interrupted)
         result = run(url, "clear", *arguments)
     left = len(list(client.keys()))
     assert (result.exit_code, result.stdout) == (130, "")

@@ -23,7 +23,7 @@ def client(clock: FakeClock) -> Client:
 
 def fill(client: Client, count: int, name: str = "page/{}") -> None:
     """Write objects that are listed as entries are; what is in them is not read."""
-    engine = client._engine
+    engine = client.engine
     for number in range(count):
         engine.store.put(Write(engine.place(name.format(number)).object_key, b"x" * 10, {}), timeout=1)
 
@@ -52,10 +52,10 @@ def test_all_is_counted_without_a_budget(client: Client) -> None:
     fill(client, 20, "user:{}")
     client.put("k" * 2000, 1)
     client.lock("name").acquire()
-    client._engine.store.put(Write("foreign", b"x", {}), timeout=1)
+    client.engine.store.put(Write("foreign", b"x", {}), timeout=1)
     store = wrap(client, CountingStore)
     seen: list[int] = []
-    found = survey(client._engine, progress=seen.append)
+    found = survey(client.engine, progress=seen.append)
     assert (found.entries, found.scale, found.known, found.requests) == (51, 1.0, True, 1)
     assert found.by_beginning["page/"] == (30, 300)
     assert found.by_beginning["user:"] == (20, 200)
@@ -67,7 +67,7 @@ def test_all_is_counted_without_a_budget(client: Client) -> None:
 def test_a_budget_is_kept_and_the_rest_estimated(client: Client) -> None:
     fill(client, 6000)
     store = wrap(client, CountingStore)
-    found = survey(client._engine, budget=2)
+    found = survey(client.engine, budget=2)
     assert store.requests == ["LIST", "LIST"]
     assert found.known
     assert found.scale == pytest.approx(3, rel=0.1)
@@ -77,12 +77,12 @@ def test_a_budget_is_kept_and_the_rest_estimated(client: Client) -> None:
 
 def test_what_fits_into_the_budget_is_exact(client: Client) -> None:
     fill(client, 1500)
-    found = survey(client._engine, budget=2)
+    found = survey(client.engine, budget=2)
     assert (found.entries, found.bytes, found.scale, found.requests) == (1500, 15_000, 1.0, 2)
 
 
 def test_a_page_that_does_not_even_fill_a_shard_is_a_lower_bound(client: Client) -> None:
-    engine = client._engine
+    engine = client.engine
     number = written = 0
     while written < 1100:
         name = engine.place(f"page/{number}").object_key
@@ -96,7 +96,7 @@ def test_a_page_that_does_not_even_fill_a_shard_is_a_lower_bound(client: Client)
 
 def test_many_beginnings_are_cut(client: Client) -> None:
     fill(client, 1010, "{}/x")
-    found = survey(client._engine)
+    found = survey(client.engine)
     assert len(found.by_beginning) == 1001
     assert found.by_beginning[REST][0] == 10
 
@@ -113,9 +113,9 @@ def test_types_and_what_is_left_to_live(client: Client, clock: FakeClock) -> Non
     client.put("c", "text", 7200)
     client.put("gone", 1, 10_000)
     clock.advance(10)
-    found = survey(client._engine, draw=10)
+    found = survey(client.engine, draw=10)
     client.delete("gone")
-    engine = client._engine
+    engine = client.engine
     engine.store.put(Write(engine.place("bad").object_key, b"x", {}), timeout=1)
     store = wrap(client, CountingStore)
     types, spans = outsides(engine, [*found.drawn, engine.place("bad").object_key])
@@ -126,7 +126,7 @@ def test_types_and_what_is_left_to_live(client: Client, clock: FakeClock) -> Non
 
 def test_some_are_drawn(client: Client) -> None:
     fill(client, 50)
-    drawn = survey(client._engine, draw=10).drawn
+    drawn = survey(client.engine, draw=10).drawn
     assert len(set(drawn)) == 10
 
 

@@ -115,7 +115,7 @@ def test_an_expired_and_a_refused_entry_are_misses(client: Client, clock: FakeCl
     client.put("k", 1, 10)
     clock.advance(10)
     assert client.get("k") is None
-    engine = client._engine
+    engine = client.engine
     engine.store.put(Write(engine.place("bad").object_key, b"no entry", {}), timeout=1)
     assert client.get("bad") is None
     stats = client.stats()
@@ -124,7 +124,7 @@ def test_an_expired_and_a_refused_entry_are_misses(client: Client, clock: FakeCl
 
 def test_errors_are_neither_hits_nor_misses(client: Client, faulty: FaultyStore) -> None:
     client.put("k", 1)
-    faulty.broken[client._engine.place("k").object_key] = StoreUnreachable("away")
+    faulty.broken[client.engine.place("k").object_key] = StoreUnreachable("away")
     with pytest.raises(StoreError):
         client.get("k")
     with pytest.raises(StoreError):
@@ -188,7 +188,7 @@ async def test_hits_of_the_near_tier_have_times_of_their_own(clock: FakeClock, m
     client = Client("memory://", clock=clock, near=NEAR)
     client.put("k", [1])
     client.get("k")
-    codec = client._engine.codec
+    codec = client.engine.codec
     decode = codec.decode
     monkeypatch.setattr(codec, "decode", lambda *entry: (clock.advance(0.25), decode(*entry))[1])
     assert (client.get("k"), await client.aget("k"), client.get_many(["k"])) == ([1], [1], {"k": [1]})
@@ -236,7 +236,7 @@ def test_a_listener_is_told_of_events_and_not_of_calls(client: Client, faulty: F
 
 
 def test_log_records_have_fields(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    engine = client._engine
+    engine = client.engine
     name = engine.place("bad").object_key
     engine.store.put(Write(name, b"no entry", {}), timeout=1)
     with caplog.at_level(logging.WARNING, "cloudcached"):
@@ -248,7 +248,7 @@ def test_log_records_have_fields(client: Client, caplog: pytest.LogCaptureFixtur
 def test_log_records_of_silenced_errors_have_fields(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     client = Client("memory://", clock=clock, fail_silently=True)
     store = wrap(client, FaultyStore)
-    store.broken[client._engine.place("k").object_key] = StoreBusy("busy")
+    store.broken[client.engine.place("k").object_key] = StoreBusy("busy")
     with caplog.at_level(logging.WARNING, "cloudcached"):
         assert client.has("k") is False
     fields = [(r.event, r.verb, r.error) for r in caplog.records if getattr(r, "event", "") == "silenced"]

@@ -85,7 +85,7 @@ def test_spans(client: Client, telemetry: Any, faulty: FaultyStore) -> None:
     assert client.get("k", "default") is None
     assert client.get("none", "default") == "default"
     assert client.get("none", MISSING) is MISSING
-    faulty.broken[client._engine.place("k").object_key] = StoreUnreachable("away")
+    faulty.broken[client.engine.place("k").object_key] = StoreUnreachable("away")
     with pytest.raises(StoreError):
         client.has("k")
     spans = exporter.get_finished_spans()

@@ -135,7 +135,7 @@ def test_a_disk_that_cannot_be_opened_is_done_without(
     end = time.monotonic() + 20
     while "near.disk_errors" not in client.stats():
         assert client.get("k") == 1
-        client._engine.tier().forget(["k"])
+        client.reader.tier().forget(["k"])
         assert time.monotonic() < end
     assert client.get("k") == 1
     assert caplog.text.count("done without") == 1
@@ -147,9 +147,9 @@ def test_a_damaged_database_is_done_without(opened: Open, near: dict[str, Any], 
     client.get("k")
     for path in Path(near["disk"]).glob("*/cache.db*"):
         path.write_bytes(b"no database" * 1000)
-    client._engine._disk._slot().cache.close()
+    client.reader._copies._disk._slot().cache.close()
     for _ in range(3):
-        client._engine.tier().forget(["k"])
+        client.reader.tier().forget(["k"])
         assert client.get("k") == 1
         assert client.put("k", 1, replace=True) is True
     assert client.stats()["near.disk_errors"] >= 3
@@ -198,7 +198,7 @@ def test_a_turn_that_does_not_come_is_not_waited_for(opened: Open, monkeypatch: 
     monkeypatch.setattr("cloudcached.near.raw_disk.TURN_PATIENCE", 0.01)
     client = opened()
     client.put("k", 1)
-    with client._engine._disk._slot().cache.transact(), ThreadPoolExecutor(1) as other:
+    with client.reader._copies._disk._slot().cache.transact(), ThreadPoolExecutor(1) as other:
         assert other.submit(client.get, "k").result(20) == 1
     assert client.stats()["near.disk_busy"] == 1
 
@@ -223,7 +223,7 @@ def test_a_child_opens_its_own(opened: Open):
     if not child:
         code = 1
         try:
-            fresh = client._engine._disk._slot.peek() is None
+            fresh = client.reader._copies._disk._slot.peek() is None
             ready(client)
             store = wrap(client, CountingStore)
             code = 0 if fresh and client.get("k") == 1 and store.requests == [] else 2

@@ -88,10 +88,10 @@ def test_early_by_what_is_held(client, clock, store, value):
         client.get_or_put("k", slow, 60, early=1)
     clock.advance(59)
     store.forget()
-    client._fills._draw = lambda: 0
+    client.fills._draw = lambda: 0
     assert client.get_or_put("k", slow, 60, early=1) == value
     assert store.requests == []
-    client._fills._draw = lambda: 1 - math.exp(-1)
+    client.fills._draw = lambda: 1 - math.exp(-1)
     assert client.get_or_put("k", slow, 60, early=1) == value
     assert store.requests == ["GET", "PUT if match"]
     assert client.ttl("k") == 60

@@ -28,7 +28,7 @@ def cache(clock: FakeClock) -> Client:
 
 
 def held(cache: Client) -> list[str]:
-    return list(cache._engine.tier().held)
+    return list(cache.reader.tier().held)
 
 
 def test_what_was_not_used_for_longest_goes_first():
@@ -58,7 +58,7 @@ def test_what_is_held_never_takes_more_than_it_may():
     cache = Client("memory://", near={**NEAR, "max_bytes": limit, "negative": 1})
     keys = [f"key-{number}" for number in range(200)]
     cache.put_many({key: key * (number % 40) for number, key in enumerate(keys)})
-    tier, over, done = cache._engine.tier(), [], threading.Event()
+    tier, over, done = cache.reader.tier(), [], threading.Event()
 
     def watch() -> None:
         while not done.is_set():
@@ -89,18 +89,18 @@ def test_a_child_begins_with_nothing(cache: Client):
     assert held(cache) == ["k"]
     child = os.fork()
     if not child:
-        tier = cache._engine._tier
-        os._exit(bool(tier.held) + 2 * (tier is not cache._engine.tier()))
+        tier = cache.reader._tier
+        os._exit(bool(tier.held) + 2 * (tier is not cache.reader.tier()))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert held(cache) == ["k"]
 
 
 def test_a_child_without_hooks_begins_with_nothing_at_its_first_miss(cache: Client, monkeypatch: pytest.MonkeyPatch):
     """As under uWSGI, which need not run Python's at-fork hooks."""
-    parents = cache._engine.tier()
+    parents = cache.reader.tier()
     monkeypatch.setattr(os, "getpid", lambda: -1)
     assert cache.get("other") is None
-    assert cache._engine._tier is not parents
+    assert cache.reader._tier is not parents
     assert held(cache) == []
 
 
@@ -110,8 +110,8 @@ def test_the_cost_that_is_counted_is_the_memory_that_is_taken(value: Any, fresh_
     count = 1_000
     cache = Client("memory://")
     cache.put("k", value)
-    tier, place = Tier(2**40), cache._engine.place("k")
-    looks = [cache._engine.look(place, cache._engine.budget()) for _ in range(100)]
+    tier, place = Tier(2**40), cache.engine.place("k")
+    looks = [cache.engine.get(place, cache.engine.budget()) for _ in range(100)]
     tracemalloc.start()
     try:
         for number in range(count):

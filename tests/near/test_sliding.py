@@ -167,7 +167,7 @@ def test_a_write_meanwhile_wins(clock: FakeClock, background: Callable[[], None]
     client = Client("memory://", clock=clock, refresh_after=600)
     client.put("k", "v", HOUR)
     store = wrap(client, FaultyStore)
-    store.script("put", before(lambda: store.inner.delete(client._engine.place("k").object_key, timeout=1)))
+    store.script("put", before(lambda: store.inner.delete(client.engine.place("k").object_key, timeout=1)))
     clock.advance(1000)
     assert client.get("k") == "v"
     background()
@@ -202,8 +202,8 @@ def test_a_read_only_client_refreshes_nothing(clock: FakeClock, background: Call
 
 
 def test_without_the_option_the_engine_is_the_plain_one() -> None:
-    assert type(Client("memory://")._engine) is Engine
-    assert type(Client("memory://", refresh_after=0)._engine) is Engine
+    assert type(Client("memory://").engine) is Engine
+    assert type(Client("memory://", refresh_after=0).engine) is Engine
 
 
 def test_on_a_server(server: Any, s3_url: str, clock: FakeClock, background: Callable[[], None]) -> None:

@@ -65,7 +65,7 @@ def holding(url: str, clock: FakeClock) -> Client:
 
 
 def held(cache: Client) -> list[str]:
-    return list(cache._engine.tier().held)
+    return list(cache.reader.tier().held)
 
 
 def expected(verb: str) -> Any:
@@ -219,7 +219,7 @@ def test_locks_are_not_held(cache: Client, rival: Client):
 def test_no_write_goes_round_the_near_tier():
     """Whoever adds a way to write stands inside ``writing`` or ``clearing``, and is named here."""
     known = {
-        "engine/engine.py": {"write_packed", "write_if", "remove"},  # all three in NearEngine too
+        "engine/engine.py": {"write_packed", "write_if", "remove"},  # each within ``writing``
         "engine/multipart.py": {"send", "_complete"},  # within write_packed, and put_file's own
         "engine/bulk.py": {"_delete_batch"},  # within delete_many and clear
         "doctor/": None,  # objects of its own

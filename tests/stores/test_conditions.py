@@ -215,7 +215,7 @@ def test_a_store_that_honours_conditions_costs_one_more_put_per_process(
         assert not cache.put("k", 2)
         assert cache.incr("k") == 2
         assert cache.delete("k")
-        assert cache._engine.store.list(cache._engine.names.root, timeout=5) == ([], False)
+        assert cache.engine.store.list(cache.engine.names.root, timeout=5) == ([], False)
     assert len(probes) == 1
 
 
@@ -248,7 +248,7 @@ def test_auto_probes_other_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://s3.invalid")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-    store = Client("s3://stub/p", transport="boto3")._engine.store
+    store = Client("s3://stub/p", transport="boto3").engine.store
     with pytest.raises(StoreUnreachable, match="p/_cloudcached/conditions/"):
         store.put(Write("k", b"", {}, when=ABSENT), timeout=1)
 

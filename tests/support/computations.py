@@ -53,7 +53,7 @@ def until(condition: Callable[[], Any]) -> None:
 
 def settle(client: Client) -> None:
     """Wait until nothing is refreshed any more."""
-    until(lambda: not client._fills._flights()._aside)
+    until(lambda: not client.fills._flights()._aside)
 
 
 def waiting(client: Client) -> int:
@@ -83,6 +83,6 @@ def background(function: Callable[..., Any], *arguments: Any, **options: Any) ->
 
 def sharing(client: Client, **options: Any) -> Client:
     """Return another process's client, as it were, of the same cache in memory."""
-    rival = Client("memory://", clock=client._engine.clock, **options)
-    rival._engine.store = client._engine.store
+    rival = Client("memory://", clock=client.engine.clock, **options)
+    rival.engine.wrap_store(lambda _: client.engine.store)
     return rival

@@ -21,7 +21,7 @@ unclosed = pytest.mark.filterwarnings("ignore:unclosed database", "ignore::pytes
 def ready(client: Client) -> Client:
     """Return *client* when its disk is open."""
     end = time.monotonic() + 20
-    while not client._engine._disk.ready():
+    while not client.reader._copies._disk.ready():
         assert time.monotonic() < end
         time.sleep(0.001)
     return client
@@ -54,7 +54,7 @@ class Machine:
 
     def __exit__(self, *_: object) -> None:
         for client in self._clients:
-            client._engine._disk._slot().cache.close()
+            client.reader._copies._disk._slot().cache.close()
         self._clients.clear()
         gc.collect()
 

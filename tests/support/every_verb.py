@@ -138,10 +138,10 @@ def clients_of(url: str, server: Any, proxy: FaultProxy, transport: str) -> Iter
         client = Client(url, **{**settings, **options})
         opened.append(client)
         if "s3" not in options and proxy.fault is None:  # what takes long, on a busy machine, is done once
-            client._engine._timeout = 30
+            client.engine.requests.timeout = 30
             TOKENS[client] = client.gets("text")[1]
             list(client.keys())
-            client._engine._timeout = options.get("timeout", TIMEOUT)
+            client.engine.requests.timeout = options.get("timeout", TIMEOUT)
             proxy.forget()
         return client
 

@@ -50,7 +50,7 @@ def uploads(client: Client) -> list[str]:
     """Return the ids of the uploads that were neither completed nor aborted."""
     config = client._config
     if config.scheme == "memory":
-        store: Any = client._engine.store
+        store: Any = client.engine.store
         return list(getattr(store, "inner", store)._objects.uploads)
     answer = boto3.client("s3").list_multipart_uploads(Bucket=config.bucket)
     return [row["UploadId"] for row in answer.get("Uploads", ()) if row["Key"].startswith(config.prefix)]

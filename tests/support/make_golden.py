@@ -68,7 +68,7 @@ def entry(options: dict[str, Any], verbs: list[list[Any]]) -> dict[str, Any]:
         else:
             assert getattr(client, verb)(*arguments) is not False
     key, sample = verbs[0][1], verbs[0][2]
-    store = client._engine.store
+    store = client.engine.store
     (row,), _ = store.list("golden/prefix/", timeout=1)
     found = store.get(row.object_key, timeout=1)
     return {

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from cloudcached import Client, StoreError, StoreUnreachable
 from cloudcached._types import Bytes, Clock
+from cloudcached.engine.engine import Engine
 from cloudcached.stores.port import Found, Store
 from cloudcached.testing.stores import Request, Wrapper
 
@@ -128,9 +129,19 @@ class FaultyStore(Wrapper):
 
 def wrap(client: Client, make: Callable[[Store], S]) -> S:
     """Put a store around the one of *client*, and return it."""
-    store = make(client._engine.store)
-    client._engine.store = store
-    return store
+    return wrap_store(client.engine, make)
+
+
+def wrap_store(engine: Engine, make: Callable[[Store], S]) -> S:
+    """Put a store around the one of *engine*, and return it."""
+    made: list[S] = []
+
+    def around(store: Store) -> S:
+        made.append(make(store))
+        return made[-1]
+
+    engine.wrap_store(around)
+    return made[0]
 
 
 class Bench:
@@ -140,9 +151,9 @@ class Bench:
         self.clock = clock
         self.client = Client("memory://", clock=clock, **options)
         self.rival = Client("memory://", clock=clock)
-        self.rival._engine.store = self.client._engine.store
+        self.rival.engine.wrap_store(lambda _: self.client.engine.store)
         self.store = wrap(self.client, FaultyStore)
-        self.object_key = self.client._engine.place("k").object_key
+        self.object_key = self.client.engine.place("k").object_key
 
     @property
     def tries(self) -> list[str]:

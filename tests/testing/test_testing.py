@@ -51,7 +51,7 @@ class TestFixtures:
             assert not cloudcached_s3.lock("job").acquire(blocking=False)
         assert cloudcached_requests == {"get": 2, "put": 2}
         (name,) = {name for request in cloudcached_requests.seen for name in request.object_keys}
-        store = cloudcached_s3._engine.store
+        store = cloudcached_s3.engine.store
         assert store.head(name, timeout=1).date is None  # obstore cannot tell
         assert store.dated.head(name, timeout=1).date is not None
         assert cloudcached_requests["head"] == 2
@@ -262,8 +262,8 @@ class TestPlugin:
 
     def test_a_project_that_does_not_use_it_is_left_alone(self, project: pytest.Pytester) -> None:
         project.makepyfile(
-            "from cloudcached.runtime.clock import SystemClock\nfrom cloudcached.engine.engine import Engine\nimport time\n"
-            "def test(): assert 'store' not in vars(Engine) and SystemClock.time is time.time\n"
+            "from cloudcached.runtime.clock import SystemClock\nfrom cloudcached.engine.requests import EVERY_STORE\nimport time\n"
+            "def test(): assert not EVERY_STORE.arounds and SystemClock.time is time.time\n"
         )
         project.runpytest_subprocess("-W", "error").assert_outcomes(passed=1)
 
@@ -292,16 +292,17 @@ class TestPlugin:
 
 
 def test_what_is_put_around_stores_comes_off_again(cloudcached: Client) -> None:
-    from cloudcached.engine.engine import Engine
-    from cloudcached.testing.watch import around_every_store
+    from cloudcached.engine.requests import EVERY_STORE
 
-    store = cloudcached._engine.store
-    with around_every_store(lambda inner: (1, inner)):
-        with around_every_store(lambda inner: (2, inner)):
-            assert cloudcached._engine.store == (2, (1, store))
-        assert cloudcached._engine.store == (1, store)
-    assert cloudcached._engine.store is store
-    assert "store" not in vars(Engine)
+    store = cloudcached.engine.store
+    with EVERY_STORE.wrapped(lambda inner: (1, inner)):
+        with EVERY_STORE.wrapped(lambda inner: (2, inner)):
+            later = Client("memory://").engine.store
+            assert cloudcached.engine.store == (2, (1, store))
+            assert later[0] == 2
+            assert later[1][0] == 1
+        assert cloudcached.engine.store == (1, store)
+    assert cloudcached.engine.store is store
 
 
 def test_a_wrapper_passes_on_all_that_a_store_can() -> None:

@@ -92,7 +92,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Watched]:
     """Give a function that watches the store of a cache."""
 
     def watch(cache: Any) -> Watched:
-        engine = getattr(cache, "cache", cache).client._engine
+        engine = getattr(cache, "cache", cache).client.engine
         monkeypatch.setattr(engine, "store", Watched(engine.store))
         return engine.store
 

@@ -120,7 +120,7 @@ def test_damaged_entries_are_misses_and_no_errors(site: Any, engine: str, caplog
     site.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
     client = Client()
     assert [body(client, path) for path in ("/cached/", "/fragment/Ada/", "/visits/")] == ["cached 1", "Ada 1", "1"]
-    inner = cache.client._engine
+    inner = cache.client.engine
     entries, _ = inner.store.list(inner.names.root, timeout=5)
     assert len(entries) == 4
     for entry in entries:

@@ -125,7 +125,7 @@ def test_a_signal_tells_of_events(site: Any, watch: Any) -> None:
 
     signals.cache_event.connect(receive)
     try:
-        engine = cache.client._engine
+        engine = cache.client.engine
         engine.store.put(Write(engine.place(":1:bad").object_key, b"no entry", {}), timeout=1)
         assert cache.get("bad") is None
         assert caches["default"].client.url == told[0][0]

@@ -75,7 +75,7 @@ def test_a_store_that_is_away_is_told(app: tuple[Flask, Cache], monkeypatch: pyt
         raise StoreUnreachable("away")
 
     with flask_app.app_context():
-        monkeypatch.setattr(cache.cache.client._engine.store, "list", away)
+        monkeypatch.setattr(cache.cache.client.engine.store, "list", away)
     assert flask_app.test_client().get(PATHS[2], headers=STAFF).status_code == 503
 
 
@@ -103,7 +103,7 @@ def test_a_signal_tells_of_events(cache: S3Cache, caplog: pytest.LogCaptureFixtu
         told.append((client, event, count))
         raise ValueError("of a receiver")
 
-    engine = cache.client._engine
+    engine = cache.client.engine
     engine.store.put(Write(engine.place("p:bad").object_key, b"no entry", {}), timeout=1)
     with signals.cache_event.connected_to(receive):
         assert cache.get("bad") is None
