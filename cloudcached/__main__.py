@@ -1,4 +1,4 @@
-"""``python -m cloudcached``, and the command ``cloudcached``; the commands of Django and Flask begin here too."""
+"""The entry point of ``python -m cloudcached``, of the command ``cloudcached``, and of Django's and Flask's commands."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ def main(
     options: Mapping[str, Any] | None = None,
     prog_name: str = "cloudcached",
 ) -> NoReturn:
-    """Run the command line, if its packages are installed, and exit with its code.
+    """Run the command line, and exit with its exit code: 2 if the packages of the extra ``cli`` are not installed.
 
-    Without *arguments* those of this process. url, options: the cache that is meant, as ``Client`` takes them; without
-    a URL the command line and the environment name it.
+    arguments: default to those of this process. url, options: the cache to work on, as ``Client`` takes them. Without
+    a URL, the command line or the environment names the cache.
     """
     missing = _missing()
     if missing:
         sys.exit(_without(missing))
-    from .cli import main as run  # noqa: PLC0415 - needs what was looked for above
+    from .cli import main as run  # noqa: PLC0415 - needs the packages that were looked for above
 
     run(arguments, url=url, options=options, prog_name=prog_name)
 
 
 def summary() -> str:
-    """Return the verbs with what they do, one a line, or what to install to have them."""
+    """Return one line per command, its name and its purpose, or the packages to install first."""
     missing = _missing()
     if missing:
         return f"  {_advice(missing)}"
-    from .cli import summary as verbs  # noqa: PLC0415
+    from .cli import summary as of_commands  # noqa: PLC0415
 
-    return verbs()
+    return of_commands()
 
 
 def _missing() -> list[str]:

@@ -1,6 +1,7 @@
-"""The command line, ``cloudcached``: one definition of its verbs, for the shell and for the frameworks' own commands.
+"""The command line ``cloudcached``: its commands are defined once, for the shell and for Django's and Flask's commands.
 
-A framework that knows which cache is meant calls ``main`` with its URL and options; its verbs then take no URL.
+A framework already knows which cache is meant: it calls ``main`` with the URL and the options of that cache, and the
+commands then take no URL.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from .target import Target
 @click.version_option(__version__, prog_name="cloudcached")
 @click.pass_context
 def verbs(ctx: click.Context) -> None:
-    """Look after a cache whose entries live in S3.
+    """Inspect and maintain a cache whose entries live in S3.
 
-    Each command works on the cache of a URL, such as s3://bucket/prefix: its first argument, or CLOUDCACHED_URL in the
-    environment. Entries are signed and verified with CLOUDCACHED_SIGNING_KEY. Endpoint, region, profile and
-    credentials come from where boto3 takes them.
+    Each command works on one cache, named by a URL such as s3://bucket/prefix: the first argument, or the environment
+    variable CLOUDCACHED_URL. Entries are signed and verified with CLOUDCACHED_SIGNING_KEY. Endpoint, region, profile
+    and credentials are found the way boto3 finds them.
 
     \b
     Exit codes:
-      0    done, or the answer is yes
-      1    the answer is no: no such entry, a promise that does not hold
+      0    success, or the answer is yes
+      1    the answer is no: no such entry, or a promise does not hold
       2    the command line or the configuration is wrong
-      3    the store cannot be asked: not reached, no such bucket, access denied
+      3    the store is unavailable: unreachable, no such bucket, or access denied
       130  interrupted
     """  # noqa: D301 - click looks for this very character
     ctx.obj = ctx.obj or Target.of_environment()
@@ -49,7 +50,7 @@ for command in (*COMMANDS, stats, purge, lifecycle, iam, doctor, bench, cost, se
 
 
 def summary() -> str:
-    """Return the verbs with what they do, one a line: for the help of the frameworks' own commands."""
+    """Return one line per command, its name and its purpose, for the help of Django's and Flask's commands."""
     width = max(map(len, verbs.commands))
     return "\n".join(f"  {name:{width}}  {command.get_short_help_str(80)}" for name, command in verbs.commands.items())
 
@@ -61,10 +62,10 @@ def main(
     options: Mapping[str, Any] | None = None,
     prog_name: str = "cloudcached",
 ) -> NoReturn:
-    """Run one command line, and exit with its code.
+    """Run one command line, and exit with its exit code.
 
-    url, options: the cache to work on, as ``Client`` takes them; without a URL the command line and the environment
-    name it.
+    url, options: the cache to work on, as ``Client`` takes them. Without a URL, the command line or the environment
+    names the cache.
     """
     target = Target(url, dict(options or {}), fixed=True) if url else None
     verbs.main(args=arguments, prog_name=prog_name, obj=target)

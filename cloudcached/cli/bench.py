@@ -23,7 +23,7 @@ _DEFAULT = Plan()
     type=click.IntRange(1),
     default=_DEFAULT.sizes,
     show_default=True,
-    help="Bytes of a value; again for more.",
+    help="Size of a value in bytes; may be repeated.",
 )
 @click.option(
     "--runs", default=_DEFAULT.runs, show_default=True, type=click.IntRange(1), help="Puts and gets of each size."
@@ -34,10 +34,10 @@ _DEFAULT = Plan()
     type=click.IntRange(1, 256),
     default=_DEFAULT.threads,
     show_default=True,
-    help="How many get at once; again for more.",
+    help="Number of threads that get concurrently; may be repeated.",
 )
 @yes_option
-@click.option("--dry-run", is_flag=True, help="Say which requests it takes and what they cost, and send none.")
+@click.option("--dry-run", is_flag=True, help="Print the requests and their cost, and send none.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.pass_obj
 def bench(
@@ -51,10 +51,11 @@ def bench(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Measure what a bucket gives this machine.
+    """Measure how fast a bucket is from this machine.
 
-    Writes values of random bytes, reads them alone and by many threads, and removes them; nothing else of the cache is
-    touched. Says beforehand how many requests that takes and what they cost, and asks, unless --yes is given.
+    Writes values of random bytes, reads them one at a time and from many threads, and removes them. It touches nothing
+    else in the cache. First it prints the number of requests and their cost, and asks for confirmation unless --yes is
+    given.
     """
     config = target.checked()
     plan = Plan(tuple(dict.fromkeys(sizes)), runs, tuple(dict.fromkeys(threads)))
@@ -98,7 +99,7 @@ def _show(figures: dict[str, Any], plan: Plan) -> None:
 
 
 def _costs(requests: dict[str, int], plan: Plan) -> str:
-    """Return the requests and their price in one line."""
+    """Return the requests and their price, on one line."""
     each = ", ".join(f"{count:,} {method}" for method, count in requests.items())
     price = ", ".join(f"${dollars:.4f} on {name}" for name, dollars in plan.dollars(requests).items())
-    return f"{sum(requests.values()):,} requests ({each}): {price}, by the prices of {PRICES_DATE}"
+    return f"{sum(requests.values()):,} requests ({each}): {price}, at the prices of {PRICES_DATE}"

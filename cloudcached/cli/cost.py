@@ -33,15 +33,15 @@ from .output import show_json, show_table
 
 @click.command()
 @click.option("--entries", default=1_000_000, show_default=True, type=click.IntRange(0), help="Live entries.")
-@click.option("--size", default=10_240, show_default=True, type=click.IntRange(0), help="Bytes of each.")
+@click.option("--size", default=10_240, show_default=True, type=click.IntRange(0), help="Bytes per value.")
 @click.option("--gets", default=20.0, show_default=True, type=click.FloatRange(0), help="Gets a second, on average.")
 @click.option("--puts", default=1.0, show_default=True, type=click.FloatRange(0), help="Puts a second, on average.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def cost(*, entries: int, size: int, gets: float, puts: float, as_json: bool) -> None:
-    """Tell what a cache costs a month, on S3 and elsewhere.
+    """Compare the monthly cost of a cache on S3 and on ElastiCache.
 
-    Also what a million of each operation costs, from which size on and up to which rate S3 is cheaper, and what it takes
-    to go over all entries. Needs no bucket. Prices of AWS, US East (N. Virginia), on demand.
+    Also prints the cost of a million of each operation, the rates and sizes at which S3 is cheaper, and the requests
+    and cost of going over all entries. Needs no bucket. Uses AWS on-demand prices for US East (N. Virginia).
     """
     figures = _figures(Workload(entries, size, gets, puts))
     if as_json:
@@ -100,7 +100,7 @@ def _show(figures: Mapping[str, Any], load: Workload) -> None:
     click.echo()
     rates, sizes = figures["break_even_gets_s"], figures["break_even_gb"]
     show_table(
-        ("cheaper", "than", "at this size below", "at this rate from"),
+        ("service", "cheaper than", "at this size, up to", "at this rate, from a size of"),
         [
             (store, other, f"{rate:,.1f} gets/s", _size(sizes[store][other], load.size_bytes))
             for store, row in rates.items()
@@ -117,8 +117,8 @@ def _show(figures: Mapping[str, Any], load: Workload) -> None:
     )
     click.echo()
     click.echo(
-        f"{stores[0]} gives at least {PREFIX_READS_S:,} reads and {PREFIX_WRITES_S:,} writes a second to each of"
-        f" {PREFIXES} beginnings of names:\n{PREFIXES * PREFIX_READS_S:,} reads and {PREFIXES * PREFIX_WRITES_S:,} writes."
+        f"{stores[0]} sustains at least {PREFIX_READS_S:,} reads and {PREFIX_WRITES_S:,} writes a second for each of"
+        f" {PREFIXES} object name prefixes:\n{PREFIXES * PREFIX_READS_S:,} reads and {PREFIXES * PREFIX_WRITES_S:,} writes in all."
     )
 
 

@@ -24,25 +24,25 @@ _COLOURS: Final = {
 
 
 @click.command(cls=Verb)
-@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
-@click.option("--rounds", default=5, show_default=True, help="Races of 50 writers, of each kind.")
-@click.option("--timeout", type=float, help="Seconds that one request may take.  [default: 5]")
+@click.option("--json", "as_json", is_flag=True, help="Print the complete report as JSON.")
+@click.option("--rounds", default=5, show_default=True, help="Races between 50 writers, for each of two kinds.")
+@click.option("--timeout", type=float, help="Time limit of one request, in seconds.  [default: 5]")
 @click.option(
     "--conditional-writes",
     type=click.Choice(CONDITIONAL_WRITES),
-    help="The client's option that the verdict is for.  [default: auto]",
+    help="The client option to base the verdict on.  [default: auto]",
 )
 @click.pass_context
 def doctor(ctx: click.Context, /, *, as_json: bool, rounds: int, **given: Any) -> None:
-    """Find out what a bucket really does, and which promises hold there.
+    """Test how a bucket really behaves, and which promises hold there.
 
-    Asks for everything that the cache relies on, with 50 writers at once where that matters. Takes some seconds and a
-    few hundred requests. Writes only under PREFIX/_cloudcached/doctor/, and removes what it wrote.
+    Tries everything that the cache relies on, with 50 concurrent writers where that matters. Takes a few seconds and
+    several hundred requests. Writes only under PREFIX/_cloudcached/doctor/, and removes what it wrote.
 
     \b
     Exit codes:
       0  all promises hold
-      1  some do not: see the table
+      1  some promises do not hold: see the table
       2  the command line or the configuration is wrong
       3  the store cannot be reached, has no such bucket, or denies access
     """  # noqa: D301 - click looks for this very character
@@ -65,12 +65,12 @@ def _show(report: Report) -> None:
     server = f" ({report.server})" if report.server else ""
     click.echo(f"{report.url} at {report.endpoint}{server}\n")
     found = [(finding.level, finding.title, finding.seen) for finding in report.findings]
-    show_table(("level", "probe", "seen"), found, title="What the store does", styles=_COLOURS)
+    show_table(("level", "probe", "result"), found, title="What the store does", styles=_COLOURS)
     click.echo()
     verdict = [(promise.state, promise.operation, promise.why) for promise in report.promises]
-    show_table(("promise", "of", "why"), verdict, title="What holds there", styles=_COLOURS)
+    show_table(("promise", "operation", "why"), verdict, title="What holds there", styles=_COLOURS)
     advice = {finding.advice: finding for finding in reversed(report.findings) if finding.advice}
     if advice:
         rows = [(finding.level, finding.title, finding.advice) for finding in reversed(advice.values())]
         click.echo()
-        show_table(("level", "because of", "advice"), rows, title="What to do", styles=_COLOURS)
+        show_table(("level", "finding", "advice"), rows, title="What to do", styles=_COLOURS)

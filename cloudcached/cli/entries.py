@@ -1,4 +1,4 @@
-"""The commands on entries: get, put, rm, ls, ttl, touch, info, clear and stats."""
+"""The commands that work on entries: get, put, rm, ls, ttl, touch, info and clear."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .target import Failure, Interrupted, Target, Verb, as_json_option, yes_opti
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-#: So many keys are named in a question.
+#: A question names up to this many keys, and counts more than these.
 _NAMED: Final = 5
-#: What a glob pattern does not begin with literally.
+#: The first of these ends the literal beginning of a glob pattern.
 _WILD: Final = re.compile(r"[*?\[]")
 
 
@@ -40,7 +40,7 @@ def _expiry(text: str) -> float | None:
         return None
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise click.BadParameter(f"{text!r} is no time: write seconds, 15m, 12h, 30d or never")
+        raise click.BadParameter(f"{text!r} is not a time; use seconds, 15m, 12h, 30d or never")
     return float(found[1]) * _SECONDS[found[2]]
 
 
@@ -50,9 +50,9 @@ _expire = click.option(
     default="1h",
     show_default=True,
     metavar="TIME",
-    help="When it expires: seconds, 15m, 12h, 30d or never.",
+    help="Time until it expires: seconds, 15m, 12h, 30d or never.",
 )
-_dry_run = click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 
 
 def _no_entry(key: str) -> Missing:
@@ -61,13 +61,15 @@ def _no_entry(key: str) -> Missing:
 
 @click.command(cls=Verb)
 @click.argument("key")
-@click.option("--file", "file", type=click.Path(dir_okay=False), help="Write its bytes to this file, of any size.")
+@click.option(
+    "--file", "file", type=click.Path(dir_okay=False), help="Write the value's bytes to this file; works for any size."
+)
 @as_json_option
 @click.pass_obj
 def get(target: Target, /, *, key: str, file: str | None, as_json: bool) -> None:
     """Print the value of KEY, or write it to a file.
 
-    Text is followed by a newline; bytes go to a pipe as they are. Exit code 1: there is no live entry.
+    A newline is added to text; to a pipe, bytes are written unchanged. Exit code 1: there is no live entry.
     """
     if file is not None:
         if as_json:
@@ -79,7 +81,7 @@ def get(target: Target, /, *, key: str, file: str | None, as_json: bool) -> None
     if value is MISSING:
         found = client.info(key)
         if found is not None and found.size > target.checked().max_value_bytes:
-            raise Failure(f"{printable(key)!r} has {found.size:,} bytes: --file writes it to a file")
+            raise Failure(f"{printable(key)!r} has {found.size:,} bytes; use --file to write it to a file")
         raise _no_entry(key)
     if as_json:
         show_json({"key": key, "type": type(value).__name__, **_plain(value)})
@@ -104,7 +106,7 @@ def _get_file(target: Target, key: str, file: str) -> None:
 
 @contextmanager
 def _moving(text: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Give what shows how many bytes are moved, if anybody is watching."""
+    """Yield a function that shows how many bytes have been transferred, if anybody is watching."""
     with advancing(text) as show:
 
         def progress(done: int, total: int | None) -> None:
@@ -114,7 +116,7 @@ def _moving(text: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    """Return *value* as JSON can hold it, and in which form that is."""
+    """Return *value* in a form that JSON can hold, and the name of that form."""
     if isinstance(value, bytes):
         return {"form": "base64", "value": b64encode(value).decode()}
     try:
@@ -136,10 +138,14 @@ _MAKE: Final[dict[str, Callable[[bytes], Any]]] = {
 @click.command(cls=Verb)
 @click.argument("key")
 @click.argument("value", required=False)
-@click.option("--file", "file", type=click.Path(dir_okay=False, allow_dash=True), help="Store its bytes; - is stdin.")
-@click.option("--type", "kind", type=click.Choice(tuple(_MAKE)), help="What to store.  [default: str, bytes of a file]")
+@click.option(
+    "--file", "file", type=click.Path(dir_okay=False, allow_dash=True), help="Store the file's bytes; - is stdin."
+)
+@click.option(
+    "--type", "kind", type=click.Choice(tuple(_MAKE)), help="Type to store.  [default: str, or bytes with --file]"
+)
 @_expire
-@click.option("--replace", is_flag=True, help="Overwrite a live entry.")
+@click.option("--replace", is_flag=True, help="Overwrite a live entry, if there is one.")
 @click.pass_obj
 def put(
     target: Target,
@@ -154,7 +160,7 @@ def put(
 ) -> None:
     """Store VALUE, or the contents of a file, under KEY.
 
-    Exit code 1: a live entry is there, and --replace was not given.
+    Exit code 1: there is a live entry already, and --replace was not given.
     """
     if (value is None) == (file is None):
         raise Failure("put takes a VALUE or a --file (- for standard input)")
@@ -169,10 +175,10 @@ def put(
         try:
             content = _MAKE[kind](data)
         except ValueError as error:
-            raise Failure(f"that is no {kind}: {error}") from error
+            raise Failure(f"the value is not a valid {kind}: {error}") from error
         stored = client.put(key, content, expire, replace=replace)
     if not stored:
-        raise Missing(f"a live entry is under {printable(key)!r}; --replace overwrites it")
+        raise Missing(f"there is a live entry under {printable(key)!r} already; use --replace to overwrite it")
     say("stored")
 
 
@@ -198,7 +204,8 @@ def _readable(file: str) -> Iterator[None]:
 def rm(target: Target, /, *, keys: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> None:
     """Remove the entries of KEYS.
 
-    Asks first, unless --yes is given. Exit code 1: some of them were not there; the others are removed.
+    Asks for confirmation unless --yes is given. Exit code 1: some of the entries did not exist; the others were
+    removed.
     """
     client = target.client()
     if not dry_run:
@@ -225,15 +232,13 @@ def rm(target: Target, /, *, keys: tuple[str, ...], yes: bool, dry_run: bool, as
 
 @click.command(cls=Verb)
 @click.argument("pattern", default="*")
-@click.option(
-    "-l", "--long", "is_long", is_flag=True, help="With type, size and expiry: one more request for each key."
-)
+@click.option("-l", "--long", "is_long", is_flag=True, help="Show type, size and expiry too: one more request per key.")
 @as_json_option
 @click.pass_obj
 def ls(target: Target, /, *, pattern: str, is_long: bool, as_json: bool) -> None:
-    """List the keys that match PATTERN, such as 'page:*'; all without one.
+    """List the keys that match PATTERN, such as 'page:*', or all keys.
 
-    A listing shows no expiry: entries that have expired and are not removed yet are among them, except with --long.
+    Expired entries that have not been removed yet are listed too, except with --long: S3 does not list expiry times.
     """
     client = target.client()
     wild = _WILD.search(pattern)
@@ -263,7 +268,7 @@ def ls(target: Target, /, *, pattern: str, is_long: bool, as_json: bool) -> None
 @as_json_option
 @click.pass_obj
 def ttl(target: Target, /, *, key: str, as_json: bool) -> None:
-    """Print the seconds until KEY expires, or never.
+    """Print the seconds until KEY expires, or "never".
 
     Exit code 1: there is no live entry.
     """
@@ -281,7 +286,7 @@ def ttl(target: Target, /, *, key: str, as_json: bool) -> None:
 @_expire
 @click.pass_obj
 def touch(target: Target, /, *, key: str, expire: float | None) -> None:
-    """Give the entry of KEY a new time to expire, counted from now.
+    """Set a new time to expire for the entry under KEY, counted from now.
 
     Exit code 1: there is no live entry.
     """
@@ -294,7 +299,7 @@ def touch(target: Target, /, *, key: str, expire: float | None) -> None:
 @as_json_option
 @click.pass_obj
 def info(target: Target, /, *, key: str, as_json: bool) -> None:
-    """Print what is known of the entry of KEY without reading it.
+    """Print the metadata of the entry under KEY, without reading its value.
 
     Exit code 1: there is no live entry.
     """
@@ -308,15 +313,15 @@ def info(target: Target, /, *, key: str, as_json: bool) -> None:
 
 
 @click.command(cls=Verb)
-@click.option("--prefix", default="", help="Only keys that begin so.")
+@click.option("--prefix", default="", help="Remove only keys with this prefix.")
 @yes_option
 @_dry_run
 @as_json_option
 @click.pass_obj
 def clear(target: Target, /, *, prefix: str, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Remove all entries of the cache, expired ones included.
+    """Remove all entries of the cache, including expired ones.
 
-    Locks, other caches of the bucket and foreign objects stay. Asks first, unless --yes is given.
+    Locks, other caches in the bucket and foreign objects stay. Asks for confirmation unless --yes is given.
     """
     client = target.client()
     count = 0
@@ -363,7 +368,7 @@ def _described(info: EntryInfo) -> dict[str, Any]:
 
 
 def _date(seconds: float | None) -> str:
-    """Return a time of the epoch in UTC, ``never`` for none."""
+    """Return epoch *seconds* as a date in UTC, or "never" for ``None``."""
     if seconds is None:
         return "never"
     try:
@@ -372,5 +377,5 @@ def _date(seconds: float | None) -> str:
         return f"@{seconds:.0f}"  # past the year 9999
 
 
-#: All of them.
+#: In the order of the command line's help.
 COMMANDS: Final = (get, put, rm, ls, ttl, touch, info, clear)

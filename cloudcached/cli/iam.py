@@ -13,13 +13,13 @@ from .target import Target, Verb
 @click.option(
     "--features",
     metavar="LIST",
-    help=f"Some of {','.join(FEATURES)}.  [default: what the client's options use]",
+    help=f"Comma-separated, some of {','.join(FEATURES)}.  [default: those that the client's options use]",
 )
 @click.pass_obj
 def iam(target: Target, /, *, features: str | None) -> None:
-    """Print the least policy that the cache works with, as JSON. Sends nothing.
+    """Print the minimal IAM policy that the cache needs, as JSON. Sends no requests.
 
-    For a user or role of AWS IAM; as a bucket policy it needs a Principal.
+    It is a policy for an IAM user or role; to use it as a bucket policy, add a Principal.
     """
     config = target.checked()
     wanted = features_of(config) if features is None else tuple(filter(None, features.replace(" ", "").split(",")))

@@ -12,24 +12,24 @@ from ..maintenance.lifecycle import Lifecycle, Plan, Rule
 from .output import printable, show_json, show_table
 from .target import Target, Verb, as_json_option, yes_option
 
-_tags = click.option("--tags/--no-tags", default=None, help="Rules by class.  [default: the option expiry_tags]")
+_tags = click.option("--tags/--no-tags", default=None, help="Rules by expiry tag.  [default: the option expiry_tags]")
 _max_age = click.option(
     "--max-age",
     "max_age",
     type=click.IntRange(1),
     metavar="DAYS",
-    help="A rule by age, for all entries.  [default: the option max_age_days]",
+    help="Rules by age, for all entries.  [default: the option max_age_days]",
 )
-_dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing: as plan.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing, as plan does.")
 _SIGNS: Final = {"add": "+", "change": "~", "remove": "-", "same": "="}
 _COLOURS: Final = {"+": "green", "~": "yellow", "-": "red"}
 
 
 @click.group()
 def lifecycle() -> None:
-    """Let S3 remove expired entries by itself, by lifecycle rules.
+    """Let S3 itself remove expired entries, through lifecycle rules.
 
-    Rules are for the entries of one cache alone. Other rules of the bucket stay as they are.
+    The rules cover the entries of this one cache only. The bucket's other rules stay as they are.
     """
 
 
@@ -37,7 +37,7 @@ def lifecycle() -> None:
 @as_json_option
 @click.pass_obj
 def show(target: Target, /, *, as_json: bool) -> None:
-    """Print this cache's rules, and what of the client's options does not fit them."""
+    """Print this cache's rules, and warn about client options that do not match them."""
     config = target.checked()
     ours = Lifecycle(config).ours()
     if as_json:
@@ -46,7 +46,7 @@ def show(target: Target, /, *, as_json: bool) -> None:
     if ours:
         _show_rules(("=", rule) for rule in ours)
     else:
-        click.echo(f"no rules for {config.url}; `cloudcached lifecycle plan` shows what apply would do")
+        click.echo(f"there are no rules for {config.url}; `cloudcached lifecycle plan` shows what apply would do")
     for advice in advice_on(config, ours):
         click.echo(advice, err=True)
 
@@ -70,9 +70,9 @@ def plan(target: Target, /, *, as_json: bool, **given: Any) -> None:
 @as_json_option
 @click.pass_obj
 def apply(target: Target, /, *, yes: bool, dry_run: bool, as_json: bool, **given: Any) -> None:
-    """Write the rules. Doing it again changes nothing.
+    """Write the rules. Running it again changes nothing.
 
-    Needs s3:PutLifecycleConfiguration, which the cache's own credentials need not have.
+    Needs s3:PutLifecycleConfiguration, a permission that the cache itself does not need.
     """
     config = target.checked()
     rules, by = Lifecycle(config), _by(config, **given)
@@ -91,7 +91,7 @@ def remove(target: Target, /, *, yes: bool, dry_run: bool, as_json: bool) -> Non
 
 
 def _by(config: Config, tags: bool | None, max_age: int | None) -> dict[str, Any]:
-    """Return what the rules go by: what the command line says, otherwise what the client's options say."""
+    """Return the arguments of ``Lifecycle.plan``: from the command line, or else from the client's options."""
     if tags is None and max_age is None:
         return {"tags": config.expiry_tags, "max_age_days": config.max_age_days}
     return {"tags": bool(tags), "max_age_days": max_age}
@@ -116,19 +116,24 @@ def _show_plan(plan: Plan, *, as_json: bool, done: bool = False, err: bool = Fal
     if not err:
         _show_rules((sign, rule) for name, sign in _SIGNS.items() for rule in getattr(plan, name))
     if not plan.changes:
-        click.echo(f"nothing to do; {len(plan.others)} of others stay", err=err)
+        click.echo(f"nothing to do; {_others(plan)}", err=err)
         return
     words = ("added", "changed", "removed") if done else ("to add", "to change", "to remove")
     counts = [
         f"{len(getattr(plan, name))} {word}" for name, word in zip(("add", "change", "remove"), words, strict=True)
     ]
-    click.echo(f"{', '.join(counts)}; {len(plan.others)} of others stay", err=err)
+    click.echo(f"{', '.join(counts)}; {_others(plan)}", err=err)
     for name in plan.rewritten:
-        click.echo(f"{printable(name)} of others is written in the newer form, which means the same", err=err)
+        click.echo(f"the other rule {printable(name)} is rewritten in the newer form, which means the same", err=err)
+
+
+def _others(plan: Plan) -> str:
+    count = len(plan.others)
+    return f"{count} other rule stays" if count == 1 else f"{count} other rules stay"
 
 
 def _show_rules(rows: Iterable[tuple[str, Rule]]) -> None:
-    """Print rules; of those that differ in their segment alone only one, with how many there are."""
+    """Print rules. Of rules that differ only in their segment, print one and the number of the others."""
     folded: dict[tuple[str, str, str], list[Rule]] = {}
     for sign, rule in rows:
         kind = rule["ID"].rpartition(":")[2]
@@ -138,7 +143,7 @@ def _show_rules(rows: Iterable[tuple[str, Rule]]) -> None:
         (sign, rule[0]["ID"] + (f" and {len(rule) - 1} like it" if len(rule) > 1 else ""), _names(rule[0]), what)
         for (sign, _, what), rule in folded.items()
     ]
-    show_table(("", "rule", "of", "does"), shown, styles=_COLOURS)
+    show_table(("", "rule", "objects", "action"), shown, styles=_COLOURS)
 
 
 def _names(rule: Rule) -> str:
@@ -152,27 +157,28 @@ def _actions(rule: Rule) -> str:
     found = []
     expiration = rule.get("Expiration", {})
     if "Days" in expiration:
-        found.append(f"removed after {expiration['Days']} d")
+        found.append(f"remove after {expiration['Days']} d")
     if expiration.get("ExpiredObjectDeleteMarker"):
-        found.append("lone delete markers removed")
+        found.append("remove lone delete markers")
     if "NoncurrentVersionExpiration" in rule:
-        found.append(f"old versions after {rule['NoncurrentVersionExpiration'].get('NoncurrentDays')} d")
+        found.append(f"remove old versions after {rule['NoncurrentVersionExpiration'].get('NoncurrentDays')} d")
     if "AbortIncompleteMultipartUpload" in rule:
-        found.append(f"uploads given up after {rule['AbortIncompleteMultipartUpload']['DaysAfterInitiation']} d")
+        days = rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]
+        found.append(f"abort unfinished uploads after {days} d")
     return ", ".join(found) + ("" if rule.get("Status") == "Enabled" else " (disabled)")
 
 
 def advice_on(config: Config, ours: Iterable[Rule]) -> Iterable[str]:
-    """Yield where the options and the rules do not fit each other."""
+    """Yield one sentence for each mismatch between the client's options and the rules."""
     names = {rule["ID"].rpartition(":")[2]: rule for rule in ours}
     ages = [rule["Expiration"]["Days"] for name, rule in names.items() if _is_by_age(name, rule)]
     if ages and (config.max_age_days is None or config.max_age_days > min(ages)):
         option = "is not set" if config.max_age_days is None else f"is {config.max_age_days}"
-        yield f"entries are removed after {min(ages)} days, and max_age_days {option}: longer lives end early"
+        yield f"rules remove entries after {min(ages)} days, but max_age_days {option}: longer-lived entries end early"
     if config.max_age_days is not None and not ages:
-        yield f"max_age_days is {config.max_age_days}, and no rule removes entries by age"
+        yield f"max_age_days is {config.max_age_days}, but no rule removes entries by age"
     if config.expiry_tags and not any(name.startswith("ttl-") for name in names):
-        yield "entries carry tags (expiry_tags), and no rule goes by them"
+        yield "entries carry tags (expiry_tags), but no rule uses them"
 
 
 def _is_by_age(name: str, rule: Rule) -> bool:

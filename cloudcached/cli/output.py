@@ -1,4 +1,4 @@
-"""How commands show what they found: tables for people, plain text for pipes, JSON for programs."""
+"""Output of the commands: tables for people, plain text for pipes, JSON for programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def show_json(data: Any) -> None:
 
 
 def say(text: str) -> None:
-    """Print a word for people: nothing where nobody watches."""
+    """Print *text* if standard output is a terminal."""
     if sys.stdout.isatty():
         click.echo(text)
 
@@ -27,7 +27,7 @@ def show_table(
 ) -> None:
     """Print a table: with lines and colours on a terminal, in aligned columns otherwise.
 
-    styles: the colour of a row by what stands in its first column.
+    styles: the colours of first cells, by their text.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
@@ -55,13 +55,13 @@ def _show_plain(columns: Sequence[str], rows: list[list[str]], title: str) -> No
 
 
 def printable(text: str) -> str:
-    """Return *text* with what a terminal would not show, or obey, as backslash escapes."""
+    """Return *text* with backslash escapes for characters that a terminal would not show, or would obey."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 @contextmanager
 def busy(text: str) -> Iterator[None]:
-    """Show that something long is going on, if anybody is watching."""
+    """Show *text* and a spinner while something takes long, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield
         return
@@ -73,7 +73,7 @@ def busy(text: str) -> Iterator[None]:
 
 @contextmanager
 def advancing(text: str) -> Iterator[Callable[[float, str], None]]:
-    """Give what shows how far something long has come, 0 to 1, and a word on it, if anybody is watching."""
+    """Yield a function that shows progress, from 0 to 1, and a word about it, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _part, _word: None
         return
@@ -88,7 +88,7 @@ def advancing(text: str) -> Iterator[Callable[[float, str], None]]:
 
 @contextmanager
 def counting(text: str, what: str) -> Iterator[Callable[[int], None]]:
-    """Give a function that shows how many there are so far, if anybody is watching."""
+    """Yield a function that shows a count so far, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

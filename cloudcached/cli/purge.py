@@ -11,47 +11,52 @@ from .output import advancing, say, show_json, show_table
 from .target import Failure, Interrupted, Target, Verb, as_json_option, yes_option
 
 _WORDS: Final = {
-    "requests": "the limit of requests is reached",
-    "seconds": "the time is over",
+    "requests": "the request limit is reached",
+    "seconds": "the time limit is reached",
     "interrupted": "interrupted",
-    "failed": "the store fails",
+    "failed": "the store is failing",
 }
 
 
 @click.command(cls=Verb)
-@click.option("--all", "everything", is_flag=True, help="Counters and sessions too.")
-@click.option("--refused", is_flag=True, help="Also what is damaged, unsigned, or signed with another key.")
+@click.option("--all", "everything", is_flag=True, help="Remove expired counters and sessions too.")
+@click.option(
+    "--refused", is_flag=True, help="Also remove damaged entries, unsigned ones, and those signed with another key."
+)
 @click.option(
     "--grace",
     type=click.FloatRange(0),
-    help=f"Seconds that an entry has to be expired for.  [default: 0; {GRACE_SECONDS:.0f} where nothing better helps]",
+    help="Seconds that an entry must have been expired for."
+    f"  [default: 0, or {GRACE_SECONDS:.0f} on a store without conditional removal]",
 )
-@click.option("--max-requests", type=click.IntRange(1), help="Send no more than these, from 15 on.")
-@click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Begin nothing after these.")
-@click.option("--resume", default="", metavar="NAME", help="Go on where a run ended, as it has said.")
+@click.option("--max-requests", type=click.IntRange(1), help="Limit of requests to send, 15 or more.")
+@click.option(
+    "--max-seconds", type=click.FloatRange(0, min_open=True), help="Limit of seconds: send nothing new after them."
+)
+@click.option("--resume", default="", metavar="NAME", help="Resume an earlier run, at the name that it printed.")
 @yes_option
-@click.option("--dry-run", is_flag=True, help="Count what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Count the entries to remove, and remove nothing.")
 @as_json_option
 @click.pass_obj
 def purge(target: Target, /, *, yes: bool, as_json: bool, **given: Any) -> None:
-    """Remove the entries that have expired.
+    """Remove expired entries.
 
-    Asks for each entry of the cache: one request each, and one more for each that is removed. What is written anew
-    meanwhile is spared, where the store can do that: `doctor` tells. Locks, counters and sessions stay.
+    Costs one request for each entry of the cache, and one more for each that is removed. An entry that is rewritten in
+    the meantime is kept, if the store can do that: see `cloudcached doctor`. Locks, counters and sessions stay.
 
     \b
     Exit codes:
       0    done, or a limit is reached
       2    the command line or the configuration is wrong
-      3    some entries could not be asked for or removed
+      3    some entries could not be examined or removed
       130  interrupted
     """  # noqa: D301 - click looks for this very character
     wanted = Wanted(**given)
     config = target.checked()
     run = Purge(config, wanted)
     if not yes and not wanted.dry_run:
-        also = " and all that cannot be verified with this key" if wanted.refused else ""
-        click.confirm(f"Remove the expired entries{also} from {config.url}?", abort=True, err=True)
+        also = " and all entries that this key cannot verify" if wanted.refused else ""
+        click.confirm(f"Remove expired entries{also} from {config.url}?", abort=True, err=True)
     with advancing("Purging...") as show:
 
         def progress(part: float, counts: Counts) -> None:
@@ -69,23 +74,23 @@ def _show(report: Report, wanted: Wanted, *, as_json: bool) -> None:
         show_table(("entries", "count"), [(name, f"{count:,}") for name, count in vars(counts).items()])
     if report.by == GRACE and counts.removed:
         text = (
-            "This store ties no removal to what was seen: what was written between the look at an expired entry and its"
-            " removal is lost. `cloudcached lifecycle plan` shows rules that do without."
+            "This store has no conditional removal: if an expired entry was rewritten between the look at it and its"
+            " removal, the new entry is lost. Lifecycle rules avoid this: see `cloudcached lifecycle plan`."
         )
         click.echo(text, err=True)
-    go_on = f"; go on with --resume {report.resume}" if report.resume else ""
+    how_to_continue = f"; continue with --resume {report.resume}" if report.resume else ""
     if report.stopped == "interrupted":
-        raise Interrupted(f"interrupted{go_on}")
+        raise Interrupted(f"interrupted{how_to_continue}")
     if report.error is not None:
-        text = f"{counts.failed:,} entries failed; the first: {report.error}{go_on}"
+        text = f"{counts.failed:,} entries failed; the first error: {report.error}{how_to_continue}"
         raise _Unpurged(text)
     if report.stopped:
-        click.echo(f"{_WORDS[report.stopped]}{go_on}", err=True)
+        click.echo(f"{_WORDS[report.stopped]}{how_to_continue}", err=True)
     elif wanted.dry_run:
         say("nothing was removed")
 
 
 class _Unpurged(Failure):
-    """Some entries could not be asked for."""
+    """Some entries could not be examined or removed."""
 
     exit_code = 3

@@ -23,31 +23,29 @@ _SHELLS: Final = ("bash", "zsh", "fish")
     default=9000,
     show_default=True,
     type=click.IntRange(1, 65535),
-    help="Where to listen, on 127.0.0.1; where that is in use, the next one.",
+    help="Port to listen on, on 127.0.0.1; if it is in use, the next free one.",
 )
-@click.option("--bucket", default="cloudcached", show_default=True, help="The bucket to make.")
+@click.option("--bucket", default="cloudcached", show_default=True, help="Bucket to create.")
 def serve(*, port: int, bucket: str) -> None:
     """Run an S3 server on this machine, for development.
 
-    Prints what to put into the environment of the programs that use it, and serves until Ctrl-C. It is moto's server:
-    what is stored is in its memory and goes with it, and whoever asks is let in. Needs the extra "testing".
+    Prints the environment variables that programs need to use it, and serves until Ctrl-C. The server is moto's: it
+    keeps everything in memory, loses it when it ends, and accepts any credentials. Needs the extra "testing".
 
     \b
     Exit codes:
-      0  it was ended, by Ctrl-C or SIGTERM
-      2  it could not begin: the extra is missing, no port is free, the bucket has no such name
+      0  stopped by Ctrl-C or SIGTERM
+      2  could not start: the extra is missing, no port is free, or the bucket name is not valid
     """  # noqa: D301 - click looks for this very character
     try:
         with serving(listen(port)) as server:
             server.make_bucket(bucket)
             for name, value in {**server.env, URL_VARIABLE: f"s3://{bucket}"}.items():
                 click.echo(f"export {name}={value}")
-            for number in (
-                signal.SIGINT,
-                signal.SIGTERM,
-            ):  # also where a shell has them ignored, as for what it puts behind
+            # SIGINT too: a shell makes the processes that it starts in the background ignore it.
+            for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.default_int_handler)
-            click.echo(f"Serving S3 at {server.endpoint}; Ctrl-C ends it.", err=True)
+            click.echo(f"Serving S3 at {server.endpoint}; press Ctrl-C to stop.", err=True)
             with suppress(KeyboardInterrupt):
                 threading.Event().wait()
     except ConfigError as error:
@@ -58,7 +56,7 @@ def serve(*, port: int, bucket: str) -> None:
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, /, *, shell: str) -> None:
-    """Print what lets SHELL complete the verbs and options of cloudcached.
+    """Print a script that lets SHELL complete the commands and options of cloudcached.
 
     \b
     bash, in ~/.bashrc:                   eval "$(cloudcached completion bash)"

@@ -19,15 +19,21 @@ from .target import Target, Verb, as_json_option
 
 
 @click.command(cls=Verb)
-@click.option("--top", default=20, show_default=True, type=click.IntRange(1), help="Beginnings of keys to show.")
-@click.option("--sample", default=100, show_default=True, type=click.IntRange(0), help="Entries to ask for by a HEAD.")
+@click.option("--top", default=20, show_default=True, type=click.IntRange(1), help="Number of key prefixes to show.")
+@click.option(
+    "--sample",
+    default=100,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Number of entries to sample, one HEAD each.",
+)
 @as_json_option
 @click.pass_obj
 def stats(target: Target, /, *, top: int, sample: int, as_json: bool) -> None:
-    """Count the entries and their bytes, by the first segment of the key, expired ones included.
+    """Count entries and bytes by key prefix, including expired entries.
 
-    A segment ends at one of : / | and the dot. Types, and how long entries have to live, are those of some that are
-    drawn by chance. One request per 1,000 entries, and one for each that is drawn.
+    A key's prefix is its first segment, which ends at : / | or a dot. Types and remaining lifetimes come from a random
+    sample. Costs one request per 1,000 entries, and one for each entry in the sample.
     """
     config = target.checked()
     clock = SystemClock()
@@ -54,7 +60,7 @@ def stats(target: Target, /, *, top: int, sample: int, as_json: bool) -> None:
         show_json({**figures, "prefixes": prefixes, "sample": drawn})
         return
     show_table(
-        ("of", config.url),
+        ("cache", config.url),
         [(name, f"{value:,}" if isinstance(value, int) else str(value or "-")) for name, value in figures.items()],
     )
     if found.entries:
@@ -68,7 +74,7 @@ def _show(found: Survey, top: int, types: Counter[str], spans: Counter[str]) -> 
     drawn = sum(types.values())
     if drawn:
         click.echo()
-        title = f"of {drawn:,} that were drawn by chance"
+        title = f"sample of {drawn:,}"
         show_table((title, "entries"), [*_counted("type", types), *_counted("expires", spans)])
 
 

@@ -1,4 +1,4 @@
-"""Which cache a command works on, and how commands fail."""
+"""The cache that a command works on, and the errors that commands end with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..errors import CloudCachedError, ConfigError, OutcomeUnknown, PartialFailu
 URL_VARIABLE: Final = "CLOUDCACHED_URL"
 KEY_VARIABLE: Final = "CLOUDCACHED_SIGNING_KEY"
 
-#: Options of several commands.
+#: Options that several commands have.
 as_json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 yes_option: Final = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -30,29 +30,32 @@ class Target:
 
     url: str
     options: Mapping[str, Any] = field(repr=False)
-    #: Whether whoever runs the command has chosen it, so that the command line names no URL.
+    #: Whether the caller has chosen the cache, so that the command line does not take a URL.
     fixed: bool = False
 
     @classmethod
     def of_environment(cls) -> Target:
-        """Return what the environment names."""
+        """Return the cache that the environment names."""
         key = os.environ.get(KEY_VARIABLE)
         return cls(os.environ.get(URL_VARIABLE, ""), {"signing_key": key} if key else {})
 
     def checked(self) -> Config:
-        """Return its configuration. Raises ``ConfigError``."""
+        """Return the cache's configuration. Raises ``ConfigError``."""
         if not self.url:
-            raise ConfigError(f"which cache? Give its URL (s3://bucket/prefix) first, or set {URL_VARIABLE}")
+            raise ConfigError(f"no cache was named; give its URL (s3://bucket/prefix) first, or set {URL_VARIABLE}")
         return Config.parse(self.url, self.options)
 
     def client(self) -> Client:
-        """Return its client, which tells what fails also where the site's own is silent. Raises ``ConfigError``."""
+        """Return a client of the cache. It reports every error, even if the site's own client fails silently.
+
+        Raises ``ConfigError``.
+        """
         self.checked()
         return Client.shared(self.url, **{**self.options, "fail_silently": False})
 
 
 class Failure(click.ClickException):
-    """What the command line or the configuration has wrong, in one line."""
+    """The command line or the configuration is wrong; the message is one line."""
 
     exit_code = 2
 
@@ -61,19 +64,19 @@ class Failure(click.ClickException):
 
 
 class Unasked(Failure):
-    """The store could not be asked."""
+    """The store is unavailable."""
 
     exit_code = 3
 
 
 class Interrupted(Failure):
-    """Somebody pressed Ctrl-C."""
+    """The user pressed Ctrl-C."""
 
     exit_code = 130
 
 
 class Verb(click.Command):
-    """A command on one cache: takes its URL as the first argument, and fails in one line."""
+    """A command on one cache: takes the cache's URL as its first argument, and reports errors on one line."""
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Return the parts of the usage line."""
@@ -81,7 +84,7 @@ class Verb(click.Command):
         return pieces if _target(ctx).fixed else [*pieces[:1], "[URL]", *pieces[1:]]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the URL out of the arguments: the first of them, if it is one, or could be nothing else."""
+        """Take the URL out of the arguments: the first one, if it is a URL or if the command takes no other."""
         if not _target(ctx).fixed:
             at = self._first_argument(args)
             alone = not any(isinstance(parameter, click.Argument) for parameter in self.params)
@@ -101,7 +104,7 @@ class Verb(click.Command):
             raise Interrupted("interrupted") from None
 
     def _first_argument(self, args: list[str]) -> int:
-        """Return where the first argument stands that is neither an option nor an option's value."""
+        """Return the index of the first argument that is neither an option nor an option's value."""
         valued = {
             name
             for option in self.params

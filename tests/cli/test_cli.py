@@ -253,7 +253,7 @@ def test_files_of_any_size(url: str, tmp_path: Path) -> None:
     assert run("put", "k", "--file", str(file)) == (0, "", "")
     code, out, text = run("get", "k")
     assert (code, out) == (2, "")
-    assert "bytes: --file writes it to a file" in text
+    assert "bytes; use --file to write it to a file" in text
     assert run("get", "k", "--file", str(copy)) == (0, "", "")
     assert copy.read_bytes() == file.read_bytes()
     code, _, text = run("get", "k", "--file", str(tmp_path / "no" / "folder"))
@@ -267,8 +267,8 @@ def test_files_of_any_size(url: str, tmp_path: Path) -> None:
         (["put", "k"], "VALUE or a --file"),
         (["put", "k", "v", "--file", "x"], "VALUE or a --file"),
         (["put", "k", "--file", "/does/not/exist"], "No such file"),
-        (["put", "k", "v", "--type", "int"], "that is no int"),
-        (["put", "k", "v", "--expire", "soon"], "is no time"),
+        (["put", "k", "v", "--type", "int"], "is not a valid int"),
+        (["put", "k", "v", "--expire", "soon"], "is not a time"),
         (["get", "k" * 20_000], "at most 16,384"),
         (["get", "k", "--json", "--file", "x"], "--file or --json"),
     ],

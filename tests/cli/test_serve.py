@@ -49,7 +49,7 @@ def test_serve_serves_until_it_is_interrupted(number: int, monkeypatch: pytest.M
             assert client.url == "s3://mine"
             process.send_signal(number)
             assert process.wait(30) == 0
-            assert process.stderr.read() == f"Serving S3 at {env['AWS_ENDPOINT_URL']}; Ctrl-C ends it.\n"
+            assert process.stderr.read() == f"Serving S3 at {env['AWS_ENDPOINT_URL']}; press Ctrl-C to stop.\n"
 
 
 def test_serve_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

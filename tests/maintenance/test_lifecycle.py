@@ -333,19 +333,19 @@ def test_the_commands(server: Any, s3_url: str, run: Callable[..., Any]) -> None
     prefix = s3_url.rpartition("/")[2]
     put_rules(server, OTHERS[:1])
     try:
-        assert run("show").stdout.startswith(f"no rules for {s3_url}")
+        assert run("show").stdout.startswith(f"there are no rules for {s3_url}")
         assert run("plan").exit_code == 2
         planned = run("plan", "--max-age", "9")
         assert f"cloudcached:{prefix}:entries-00 and 255 like it" in planned.stdout
-        assert planned.stdout.endswith("256 to add, 0 to change, 0 to remove; 1 of others stay\n")
+        assert planned.stdout.endswith("256 to add, 0 to change, 0 to remove; 1 other rule stays\n")
         refused = run("apply", "--tags", input="n\n")
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert run("apply", "--tags", "--dry-run").stdout.endswith(
-            "8 to add, 0 to change, 0 to remove; 1 of others stay\n"
+            "8 to add, 0 to change, 0 to remove; 1 other rule stays\n"
         )
         assert json.loads(run("show", "--json").stdout) == {"rules": [], "advice": []}
-        assert run("apply", "--tags", "--yes").stdout.endswith("8 added, 0 changed, 0 removed; 1 of others stay\n")
-        assert run("apply", "--tags", "--yes").stdout.endswith("nothing to do; 1 of others stay\n")
+        assert run("apply", "--tags", "--yes").stdout.endswith("8 added, 0 changed, 0 removed; 1 other rule stays\n")
+        assert run("apply", "--tags", "--yes").stdout.endswith("nothing to do; 1 other rule stays\n")
         assert json.loads(run("apply", "--tags", "--yes", "--json").stdout)["done"] is False
         shown = run("show").stdout.splitlines()
         assert any(line.startswith(f"=  cloudcached:{prefix}:ttl-7 ") for line in shown)
@@ -365,12 +365,12 @@ def test_the_commands(server: Any, s3_url: str, run: Callable[..., Any]) -> None
         (
             {},
             {"max_age_days": 5},
-            ["entries are removed after 5 days, and max_age_days is not set: longer lives end early"],
+            ["rules remove entries after 5 days, but max_age_days is not set: longer-lived entries end early"],
         ),
-        ({"max_age_days": 9}, {"max_age_days": 5}, ["entries are removed after 5 days, and max_age_days is 9"]),
+        ({"max_age_days": 9}, {"max_age_days": 5}, ["rules remove entries after 5 days, but max_age_days is 9"]),
         ({"max_age_days": 5}, {"max_age_days": 5}, []),
-        ({"max_age_days": 5}, {"tags": True}, ["max_age_days is 5, and no rule removes entries by age"]),
-        ({"expiry_tags": True}, {"max_age_days": 5}, ["entries are removed after", "entries carry tags"]),
+        ({"max_age_days": 5}, {"tags": True}, ["max_age_days is 5, but no rule removes entries by age"]),
+        ({"expiry_tags": True}, {"max_age_days": 5}, ["rules remove entries after", "entries carry tags"]),
         ({"expiry_tags": True}, {"tags": True}, []),
     ],
 )

@@ -66,7 +66,7 @@ def test_the_command_tells_where_to_go_on(url: str) -> None:
     with expired(url):
         limited = invoke("purge", url, "--yes", "--max-requests", "3")
         assert limited.exit_code == 0
-        assert "the limit of requests is reached; go on with --resume " in limited.stderr
+        assert "the request limit is reached; continue with --resume " in limited.stderr
         resume = limited.stderr.rpartition(" ")[2].strip()
         assert invoke("purge", url, "--yes", "--resume", resume).exit_code == 0
 
@@ -91,7 +91,7 @@ def test_an_interrupted_command_tells_where_to_go_on(url: str, monkeypatch: pyte
         result = invoke("purge", url, "--yes")
     assert result.exit_code == 130
     assert "listed" in result.stdout
-    assert result.stderr.startswith("Error: interrupted; go on with --resume ")
+    assert result.stderr.startswith("Error: interrupted; continue with --resume ")
 
 
 def test_the_command_fails_where_entries_fail(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_the_command_fails_where_entries_fail(url: str, monkeypatch: pytest.Monk
     with expired(url):
         result = invoke("purge", url, "--yes")
     assert result.exit_code == 3
-    assert result.stderr == "Error: 1 entries failed; the first: no such right\n"
+    assert result.stderr == "Error: 1 entries failed; the first error: no such right\n"
     assert "spared    1\n" in result.stdout
 
 

@@ -1,6 +1,6 @@
-"""Write ``docs/cli.md``: what ``--help`` says of each verb.
+"""Write ``docs/cli.md``: the ``--help`` of each command.
 
-Run by ``make generate``; ``test_cli_page.py`` fails when the file is not what this writes.
+Run by ``make generate``; ``tests/cli/test_page.py`` fails if the file differs from what this writes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ export CLOUDCACHED_SIGNING_KEY=...          # what the entries are signed with
 cloudcached get page
 ```
 
-The same verbs work on the caches of a site, with its settings and its keys:
+The same commands work on the caches of a site, with its settings and its signing key:
 
 <!-- not run: needs a site of yours; tests/with_django/test_command.py runs such -->
 ```sh
@@ -36,27 +36,27 @@ python manage.py cloudcached --cache default ls      # Django: an alias of CACHE
 flask cloudcached ls                                 # Flask: the cache of the app; --cache URL where it has several
 ```
 
-There a key is that of the entry: `:1:greeting` for Django's `cache.get("greeting")` (`KEY_PREFIX:VERSION:key`), and with
-the `CACHE_KEY_PREFIX` for Flask (`flask_cache_` where none is set). `call_command("cloudcached", ...)` raises
+There, give the full key of the entry: for Django's `cache.get("greeting")` it is `:1:greeting` (`KEY_PREFIX:VERSION:key`);
+for Flask it begins with the `CACHE_KEY_PREFIX` (`flask_cache_` by default). `call_command("cloudcached", ...)` raises
 `CommandError` with the exit code as its `returncode`.
 
-What people read goes to a terminal as tables and colours, and to a pipe as plain text; `--json` is for programs. Errors
-are one line on standard error. Completion: `cloudcached completion --help`.
+Output is tables and colours on a terminal, plain text in a pipe, and JSON for programs with `--json`. Errors are one
+line on standard error. For shell completion see `cloudcached completion --help`.
 
 ## Exit codes
 
 | code | meaning |
 |---|---|
-| 0 | done, or the answer is yes |
-| 1 | the answer is no: no such entry, a promise that does not hold |
+| 0 | success, or the answer is yes |
+| 1 | the answer is no: no such entry, or a promise does not hold |
 | 2 | the command line or the configuration is wrong, or an extra is missing |
-| 3 | the store cannot be asked: not reached, no such bucket, access denied |
+| 3 | the store is unavailable: unreachable, no such bucket, or access denied |
 | 130 | interrupted |
 """
 
 
 def page() -> str:
-    """Return the whole page."""
+    """Return the complete page."""
     settings = {**verbs.context_settings, "terminal_width": 100}
     context = click.Context(verbs, info_name="cloudcached", obj=Target("", {}), **settings)
     parts = [HEADER]
