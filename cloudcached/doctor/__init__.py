@@ -1,7 +1,7 @@
-"""The doctor: asks a bucket, many at a time where that matters, what it really does, and tells which promises hold.
+"""The doctor: tests how a bucket really behaves, also under concurrent requests, and reports which promises hold.
 
-S3 is an interface that many servers speak, each with gaps of its own, some of them silent: a condition that is ignored
-answers 200. So a store is tried rather than believed.
+Many servers speak S3, each with its own gaps, and some gaps are silent: a store that ignores a condition answers 200.
+So the doctor tests a store instead of believing it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .site import Site
 
 __all__ = ["Answer", "Finding", "Level", "Promise", "Report", "State", "examine"]
 
-#: What is asked, in this order; the races come last.
+#: The probes, in the order in which they run; the races come last.
 _PROBES: Final = (
-    settings.versioning,  # first, since it decides what cleaning up takes
+    settings.versioning,  # first: cleaning up depends on it
     objects.missing_key,
     objects.metadata,
     races.speed,
@@ -45,20 +45,20 @@ _PROBES: Final = (
 
 
 def examine(url: str, *, rounds: int = 5, clock: Clock | None = None, **options: Any) -> Report:
-    """Find out what the bucket of *url* really does, and which of this library's promises hold there.
+    """Test how the bucket of *url* really behaves, and which of this library's promises hold there.
 
-    rounds: of each race between 50 writers. *options* are those of ``Client``; the verdict is for a client that has
-    them. Raises ``ConfigError`` for a wrong URL or option, and for ``memory://``. A bucket that cannot be reached is
-    a finding, not an error.
+    rounds: the number of races between 50 writers, for each of two kinds. options: those of ``Client``; the verdict is
+    for a client with these options. Raises ``ConfigError`` for a wrong URL or option, and for ``memory://``. A bucket
+    that cannot be reached is a finding, not an error.
 
-    Writes only under ``prefix/_cloudcached/doctor/``, names that no entry has, and removes what it wrote, also after
-    an error. **Cost:** about 130 requests, and 100 PUTs for each round; some seconds.
+    Writes only under ``prefix/_cloudcached/doctor/``, where no entry can be, and removes what it wrote, also after an
+    error. **Cost:** about 130 requests, and 100 PUTs for each round; takes a few seconds.
     """
     config = Config.parse(url, options)
     if config.scheme != "s3":
-        raise ConfigError(f"{config.url} is no bucket; the doctor examines s3://bucket/prefix")
+        raise ConfigError(f"{config.url} is not a bucket; the doctor examines s3://bucket/prefix")
     if type(rounds) is not int or rounds < 1:
-        raise ConfigError(f"rounds is a number from 1 on, not {rounds!r}")
+        raise ConfigError(f"rounds must be a whole number of 1 or more, not {rounds!r}")
     with Site(config, clock or SystemClock()) as site:
         findings = [objects.contact(site)]
         reached = findings[0].answer != "no"
@@ -70,5 +70,6 @@ def examine(url: str, *, rounds: int = 5, clock: Clock | None = None, **options:
             verdict = promises_of_reader(findings[0]) if reached else ()
         left = site.clear()
         if left and reached:
-            findings.append(Finding("left", "What was written is removed", "no", "warning", left, "remove it by hand"))
+            title, advice = "The doctor's own objects are removed", "remove them by hand"
+            findings.append(Finding("left", title, "no", "warning", left, advice))
         return Report(config.url, site.endpoint, site.server, reached, tuple(findings), verdict)

@@ -1,4 +1,4 @@
-"""A question about a bucket, and what an answer is made of."""
+"""A probe is one question about a bucket; its outcome becomes a finding."""
 
 from __future__ import annotations
 
@@ -16,39 +16,43 @@ _SERVER_ERROR: Final = 500
 _NOT_IMPLEMENTED: Final = 501
 
 
-class Seen(NamedTuple):
-    """What a probe has seen."""
+class Outcome(NamedTuple):
+    """The outcome of a probe."""
 
     answer: Answer
+    #: The behaviour that was observed.
     text: str
-    #: "": what goes with the answer, ``ok`` for yes and ``unknown`` for unknown.
+    #: ``None``: the level that goes with the answer, ``ok`` for yes and ``unknown`` for unknown.
     level: Level | None = None
     advice: str = ""
     figures: Mapping[str, float] = {}
 
 
-def yes(text: str, **more: Any) -> Seen:
-    """Return that the store does it."""
-    return Seen("yes", text, **more)
+def yes(text: str, **more: Any) -> Outcome:
+    """Return the outcome "the store does this"."""
+    return Outcome("yes", text, **more)
 
 
-def no(text: str, level: Level, advice: str = "", **more: Any) -> Seen:
-    """Return that the store does not do it."""
-    return Seen("no", text, level, advice, **more)
+def no(text: str, level: Level, advice: str = "", **more: Any) -> Outcome:
+    """Return the outcome "the store does not do this"."""
+    return Outcome("no", text, level, advice, **more)
 
 
-def unsure(text: str) -> Seen:
-    """Return that it could not be found out."""
-    return Seen("unknown", text)
+def unsure(text: str) -> Outcome:
+    """Return the outcome "this could not be determined"."""
+    return Outcome("unknown", text)
 
 
-def refused(reply: Reply, level: Level, action: str, advice: str = "") -> Seen:
-    """Return what an error answer means: that credentials lack the right to *action*, or that the store lacks it."""
+def refused(reply: Reply, level: Level, action: str, advice: str = "") -> Outcome:
+    """Return the outcome of an error answer: the credentials lack the right to *action*, or the store lacks a feature.
+
+    A server error says neither, so its outcome is "unknown".
+    """
     if reply.status >= _SERVER_ERROR and reply.status != _NOT_IMPLEMENTED:
         return unsure(f"answered {reply.label}")
     if reply.status == DENIED:
         advice = "; ".join(filter(None, (f"allow {action}", advice)))
-    return Seen("refused", f"answered {reply.label}", level, advice)
+    return Outcome("refused", f"answered {reply.label}", level, advice)
 
 
 class Probe(NamedTuple):
@@ -56,18 +60,18 @@ class Probe(NamedTuple):
 
     name: str
     title: str
-    ask: Callable[[Site], Seen]
+    ask: Callable[[Site], Outcome]
 
     def __call__(self, site: Site) -> Finding:
-        """Return the finding; one that could not be found out where requests fail."""
+        """Run the probe and return its finding: an "unknown" one if requests fail."""
         try:
-            seen = self.ask(site)
+            outcome = self.ask(site)
         except StoreError as error:
-            seen = unsure(f"could not be tried: {error}")
-        level = seen.level or ("unknown" if seen.answer == "unknown" else "ok")
-        return Finding(self.name, self.title, seen.answer, level, seen.text, seen.advice, seen.figures)
+            outcome = unsure(f"could not be tried: {error}")
+        level = outcome.level or ("unknown" if outcome.answer == "unknown" else "ok")
+        return Finding(self.name, self.title, outcome.answer, level, outcome.text, outcome.advice, outcome.figures)
 
 
-def probe(name: str, title: str) -> Callable[[Callable[[Site], Seen]], Probe]:
-    """Make a probe of the function that asks."""
+def probe(name: str, title: str) -> Callable[[Callable[[Site], Outcome]], Probe]:
+    """Turn the decorated function into a probe."""
     return lambda ask: Probe(name, title, ask)

@@ -1,4 +1,4 @@
-"""Which of the promises hold on a store, by what was found there."""
+"""The promises that hold on a store, derived from the findings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Fault(NamedTuple):
 
 
 class Findings:
-    """All findings by name, and what they mean for a client with these settings."""
+    """All findings by name, and their consequences for a client with these settings."""
 
     def __init__(self, findings: Iterable[Finding], mode: str, endpoint: str) -> None:
         self._by_name: Mapping[str, Finding] = {finding.name: finding for finding in findings}
@@ -27,7 +27,7 @@ class Findings:
         self._trusted = is_trusted(mode, endpoint)
 
     def needs(self, name: str, otherwise: State) -> list[_Fault]:
-        """Return what is lost where the store does not do *name*."""
+        """Return the fault if the store fails the probe *name*, with the state *otherwise* if its answer is "no"."""
         finding = self._by_name[name]
         if finding.answer == "yes":
             return []
@@ -35,12 +35,12 @@ class Findings:
         return [_Fault(state, f"{finding.title}: {finding.seen.partition(';')[0]}")]
 
     def conditional(self, *names: str) -> list[_Fault]:
-        """Return what is lost where one of these conditional writes is not honoured, or not by one writer alone."""
+        """Return the faults if the store fails one of these probes of conditional writes, or ignores conditions."""
         if self._mode == "best_effort":
-            return [_Fault(BEST_EFFORT, 'conditional_writes="best_effort": callers at the same time may all win')]
+            return [_Fault(BEST_EFFORT, 'conditional_writes="best_effort": concurrent callers may all win')]
         if self._by_name["if-match-missing"].answer == "no":
             if self._trusted:
-                text = 'conditions are ignored, and this client does not ask: set conditional_writes="probe"'
+                text = 'the store ignores conditions, and this client does not check: set conditional_writes="probe"'
                 return [_Fault(BEST_EFFORT, text)]
             return [_Fault(REFUSED, "the store ignores conditions, so the client refuses it")]
         return [fault for name in names for fault in self.needs(name, BEST_EFFORT)]
@@ -83,35 +83,35 @@ def _purge(found: Findings) -> list[_Fault]:
     if not found.needs("delete-if-match", BEST_EFFORT):
         return faults
     if not found.needs("delete-if-unmodified-since", BEST_EFFORT):
-        text = "by Ceph's own condition: what is rewritten in the very instant of its removal may be lost"
+        text = "by Ceph's own condition: an entry rewritten at the very moment of its removal may be lost"
         return [*faults, _Fault(BEST_EFFORT, text)]
-    return [*faults, _Fault(BEST_EFFORT, "no conditional DELETE: what is rewritten meanwhile may be lost")]
+    return [*faults, _Fault(BEST_EFFORT, "no conditional DELETE: an entry rewritten in the meantime may be lost")]
 
 
-#: Each operation, what is wrong with it, and why it holds otherwise.
+#: Each operation, its faults, and its promise, which holds if there are none.
 _OPERATIONS: Final[tuple[tuple[str, Callable[[Findings], list[_Fault]], str], ...]] = (
     ("get", _get, "entries come back whole, a missing one is a miss"),
     ("set", _set, "the last writer wins, readers see it at once"),
-    ("add", _add, "one winner of all callers"),
-    ("update, touch", _update, "only what was seen is replaced"),
+    ("add", _add, "one winner among all callers"),
+    ("update, touch", _update, "only the entry that was read is replaced"),
     ("incr", _incr, "every increment counts once"),
     ("delete", _delete, "gone at once"),
     ("lock", _lock, "one holder, leases by the store's clock"),
     ("clear", _clear, "everything listed is removed"),
-    ("purge", _purge, "only what has not been rewritten meanwhile is removed"),
+    ("purge", _purge, "an entry rewritten in the meantime stays"),
 )
 
 
 def promises(found: Findings) -> tuple[Promise, ...]:
-    """Return for each operation whether its promise holds, and why."""
+    """Return the state of each operation's promise, and the reason."""
     return tuple(_worst(operation, faults(found), proof) for operation, faults, proof in _OPERATIONS)
 
 
 def promises_of_reader(denial: Finding) -> tuple[Promise, ...]:
-    """Return the same for credentials that may read and not write."""
+    """Return the same for credentials that may read but not write."""
     get, *others = (operation for operation, _, _ in _OPERATIONS)
     denied = (Promise(operation, REFUSED, denial.seen) for operation in others)
-    return (Promise(get, HOLDS, "a missing entry is a miss; more cannot be tried without writing"), *denied)
+    return (Promise(get, HOLDS, "a missing entry is a miss; nothing else can be tested without writing"), *denied)
 
 
 def _worst(operation: str, faults: list[_Fault], proof: str) -> Promise:

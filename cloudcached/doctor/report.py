@@ -1,4 +1,4 @@
-"""What an examination comes to: findings, and which promises hold."""
+"""The report of an examination: findings, and the promises that hold."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-#: Whether the store does what was probed: ``refused`` is an error answer, ``unknown`` one that says nothing.
+#: Whether the store does what was probed. ``refused``: it answered with an error; ``unknown``: the answer says nothing.
 Answer: TypeAlias = Literal["yes", "no", "refused", "unknown"]
-#: How much a finding matters; ``unknown`` could not be found out.
+#: The severity of a finding; ``unknown``: it could not be determined.
 Level: TypeAlias = Literal["ok", "note", "warning", "problem", "unknown"]
 State: TypeAlias = Literal["holds", "best effort", "refused"]
 
@@ -19,19 +19,19 @@ REFUSED: Final = "refused"
 
 @dataclass(frozen=True)
 class Finding:
-    """What one probe has seen."""
+    """The result of one probe."""
 
-    #: What does not change from version to version, such as ``put-if-absent``.
+    #: A name that is the same in every version, such as ``put-if-absent``.
     name: str
-    #: What was probed.
+    #: The behaviour that was probed, in words.
     title: str
     answer: Answer
     level: Level
-    #: What the store did.
+    #: The store's behaviour, in words.
     seen: str
-    #: What to do about it, "" for nothing.
+    #: Advice to the operator, "" for none.
     advice: str = ""
-    #: Measured numbers, with their units in their names.
+    #: Measurements, with the units in their names.
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -46,13 +46,13 @@ class Promise:
 
 @dataclass(frozen=True)
 class Report:
-    """What ``examine`` found out about one bucket."""
+    """The result of ``examine`` for one bucket."""
 
     url: str
     endpoint: str
-    #: The ``Server`` header of its answers, "" where there is none.
+    #: The ``Server`` header of its answers, "" if there is none.
     server: str
-    #: Whether requests reach the bucket and are let in. Where not, the only finding says why.
+    #: Whether requests reach the bucket and have access. If not, the only finding says why.
     reached: bool
     findings: tuple[Finding, ...]
     promises: tuple[Promise, ...]
@@ -63,5 +63,5 @@ class Report:
         return self.reached and all(promise.state == HOLDS for promise in self.promises)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it in plain types, for JSON."""
+        """Return the report in plain types, for JSON."""
         return {**asdict(self), "holds": self.holds}

@@ -1,4 +1,4 @@
-"""A bucket under examination: raw requests to it, and the objects that they leave behind."""
+"""A bucket under examination: raw requests to it, and the removal of the objects that they create."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ from ..stores.failures import from_answer, made
 
 
 class Reply(NamedTuple):
-    """How the store answered one request."""
+    """The store's answer to one request."""
 
     status: int
-    #: The store's own error code, "" where it gave none.
+    #: The store's own error code, "" if it gave none.
     code: str
     text: str
     headers: Mapping[str, str]
-    #: What boto3 made of it; a body is under ``Content``.
+    #: The answer as boto3 returns it; a body is under ``Content``.
     data: Mapping[str, Any]
 
     @property
     def ok(self) -> bool:
-        """Whether it was done."""
+        """Whether the request was done."""
         return 200 <= self.status < 300  # noqa: PLR2004
 
     @property
     def label(self) -> str:
-        """The status, with the error code that goes with it."""
+        """The status, and the error code if there is one."""
         return f"{self.status} {self.code}".rstrip() if self.code != str(self.status) else self.code
 
     def error(self, operation: str) -> StoreError:
-        """Return the error that it stands for."""
+        """Return the library's error for this answer."""
         return from_answer(operation, "", self.status, self.code, self.text)
 
 
 class Site:
-    """One bucket, and a place in it for the objects of one examination, which are removed at the end."""
+    """One bucket, with a place for the objects of one examination. They are removed at the end."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self.config = config
         self.clock = clock
-        #: What the client would use, conditions believed.
+        #: The store that the client would use, but it trusts conditional writes, so that they are sent unprobed.
         self.store = open_store(replace(config, conditional_writes="trust"), clock)
         self.by_boto3 = open_store(replace(config, conditional_writes="trust", transport="boto3"), clock)
         self.root = Names(config.prefix).reserved("doctor", secrets.token_hex(8)) + "/"
         #: Whether removed objects leave old versions behind.
         self.versioned = False
-        #: The ``Server`` header, once one was seen.
+        #: The ``Server`` header of the last answer that had one.
         self.server = ""
         self._sessions = Sessions(dict(config.s3), config.timeout)
         self._names: list[str] = []
@@ -87,12 +87,12 @@ class Site:
         return name
 
     def write(self, kind: str, body: bytes) -> tuple[str, str]:
-        """Write a fresh object; return its name and ETag. Cost: 1 PUT."""
+        """Write a fresh object; return its name and ETag. **Cost:** 1 PUT."""
         name = self.name(kind)
         return name, self.must("put_object", Key=name, Body=body).data["ETag"].strip('"')
 
     def body(self, name: str) -> bytes | None:
-        """Return an object's body, ``None`` where there is no object. Cost: 1 GET."""
+        """Return an object's body, or ``None`` if there is no object. **Cost:** 1 GET."""
         reply = self.ask("get_object", Key=name)
         if reply.status == 404:  # noqa: PLR2004
             return None
@@ -100,7 +100,7 @@ class Site:
         return content
 
     def must(self, verb: str, **arguments: Any) -> Reply:
-        """Send a request that has to be done, twice if need be. Raises ``StoreError``."""
+        """Send a request that must succeed, and repeat it once if that may help. Raises ``StoreError``."""
         try:
             reply = self._done(verb, arguments)
         except StoreError as error:
@@ -116,9 +116,9 @@ class Site:
         return reply
 
     def ask(self, verb: str, **arguments: Any) -> Reply:
-        """Send one request by the boto3 client's method *verb*, and return whatever is answered.
+        """Send one request by the boto3 client's method *verb*, and return its answer, also an error answer.
 
-        Raises ``StoreError`` where nothing is, and ``ConfigError`` where boto3 refuses its settings.
+        Raises ``StoreError`` if there is no answer, and ``ConfigError`` if boto3 refuses its settings.
         """
         connection = self._sessions.connection()
         try:
@@ -141,7 +141,7 @@ class Site:
 
     @contextmanager
     def header(self, operation: str, name: str, value: str) -> Iterator[None]:
-        """Add a header that boto3 does not know to each request of *operation*, such as ``DeleteObject``."""
+        """Add a header that boto3 does not know to each request of *operation*, for example ``DeleteObject``."""
         events = self._sessions.connection().client.meta.events
 
         def add(params: dict[str, Any], **_: Any) -> None:
@@ -154,9 +154,9 @@ class Site:
             events.unregister(f"before-call.s3.{operation}", add)
 
     def clear(self) -> str:
-        """Remove every object of this examination; return what could not be, "" for nothing.
+        """Remove every object of this examination; return a message about those that stay, "" if there are none.
 
-        Cost: 1 DELETE for each; with versions + 1 ListObjectVersions + 1 DELETE for each.
+        **Cost:** 1 DELETE each; in a versioned bucket + 1 ListObjectVersions + 1 DELETE for each version.
         """
         names, self._names = self._names, []
         failures = list(filter(None, (self._removed(Key=name) for name in names)))
@@ -178,7 +178,7 @@ class Site:
         return failures
 
     def _removed(self, **which: str) -> str:
-        """Remove an object or a version; return why it stays, "" if it does not."""
+        """Remove an object or a version; return the reason if it stays, "" if it is gone."""
         try:
             reply = self.ask("delete_object", **which)
         except StoreError as error:

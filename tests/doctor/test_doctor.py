@@ -295,7 +295,7 @@ def test_the_report_is_plain(stub: Stub) -> None:
 @pytest.mark.parametrize(
     ("url", "options", "text"),
     [
-        ("memory://", {}, "no bucket"),
+        ("memory://", {}, "not a bucket"),
         ("s3://", {}, "names no bucket"),
         ("s3://stub", {"tiemout": 1}, "unknown option"),
         ("s3://stub", {"rounds": 0}, "rounds"),
@@ -312,8 +312,8 @@ def test_mistakes(url: str, options: dict[str, Any], text: str) -> None:
         ([([3], 3), ([7], 7)], "yes", "one winner in 2 of 2 rounds; losers: 98 x 412"),
         ([([3], 3), ([], None)], "yes", "one winner in 1 of 2 rounds"),
         ([([3], 3), ([4, 9], 9)], "no", "up to 2 winners in 1 of 2 rounds"),
-        ([([3], 3), ([4], 9)], "no", "are not what is there"),
-        ([([3], None)], "no", "are not what is there"),
+        ([([3], 3), ([4], 9)], "no", "are not those that are stored"),
+        ([([3], None)], "no", "are not those that are stored"),
         ([([], 4), ([], None)], "unknown", "no winner in 2 rounds"),
     ],
 )
