@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..engine.engine import Engine
-from ..maintenance.survey import Survey, outsides, survey
+from ..maintenance.survey import Survey, survey, types_and_lifetimes
 from ..runtime.clock import SystemClock
 from ..runtime.counters import Counters
 from ..stores import open_store
@@ -41,7 +41,7 @@ def stats(target: Target, /, *, top: int, sample: int, as_json: bool) -> None:
     try:
         with counting("Counting...", "entries") as progress:
             found = survey(engine, draw=sample, progress=progress)
-            types, spans = outsides(engine, found.drawn)
+            types, spans = types_and_lifetimes(engine, found.drawn)
     finally:
         engine.store.close()
     figures: dict[str, Any] = {

@@ -1,3 +1,3 @@
-"""Looking after a bucket: removing what has expired, letting S3 do that by itself, and the rights that it all takes."""
+"""Maintenance of a bucket: purge, lifecycle rules, IAM policies, a survey of its contents, and a benchmark."""
 
 from __future__ import annotations

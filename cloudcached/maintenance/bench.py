@@ -1,6 +1,6 @@
-"""What a bucket gives this machine, measured through the cache: what ``cloudcached bench`` does.
+"""The benchmark behind ``cloudcached bench``: how fast a bucket is from this machine, measured through the cache.
 
-The requests are known before the first one is sent, so they can be told, and paid for, beforehand.
+The number of requests is known before the first one is sent, so their cost can be shown first.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from ..client import Client
 from ..errors import StoreError
 from ..prices import PRICES, ObjectStore, millions
 
-#: Entries that many threads read, and bulk calls read and write.
+#: Number of entries that many threads read, and that bulk calls read and write.
 MANY: Final = 100
-#: Their size, and that of the shortest value.
+#: The size of each of these, and of the smallest value by default.
 SMALL_BYTES: Final = 32
-#: Entries are removed at the end; of a run that is killed they expire.
+#: Entries are removed at the end; those of a run that was killed expire.
 _EXPIRE_S: Final = 3600
 
-#: What a client counts them as.
+#: The kinds under which a client counts these requests.
 _KINDS: Final = {"PUT": "put", "GET": "get", "DeleteObjects": "delete_many"}
 
-#: Called with how much is done, from 0 to 1, and what is next.
+#: Called with the part that is done, from 0 to 1, and the name of the next step.
 Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure.
+    """The measurements to make.
 
-    sizes: bytes of the values. runs: puts and gets of each, and gets of each thread. threads: how many at once.
+    sizes: bytes of the values. runs: puts and gets per size, and gets per thread. threads: numbers of concurrent
+    threads.
     """
 
     sizes: Sequence[int] = (SMALL_BYTES, 32 * 1024, 512 * 1024)
@@ -45,7 +46,7 @@ class Plan:
     threads: Sequence[int] = (1, 8, 32)
 
     def calls(self) -> dict[str, dict[int, int]]:
-        """Return how many values are put and got, by size: the first of a size is not counted as a run."""
+        """Return the number of puts and gets by size. Each size has one more than its runs: the first is not timed."""
         by_size = dict.fromkeys(self.sizes, self.runs + 1)
         puts, gets = dict(by_size), dict(by_size)
         puts[SMALL_BYTES] = puts.get(SMALL_BYTES, 0) + MANY
@@ -53,15 +54,18 @@ class Plan:
         return {"PUT": puts, "GET": gets}
 
     def requests(self) -> dict[str, int]:
-        """Return how many requests that takes, as long as none must be repeated."""
+        """Return the number of requests, if none has to be repeated."""
         return {**{method: sum(calls.values()) for method, calls in self.calls().items()}, "DeleteObjects": 1}
 
     def bytes_sent(self) -> int:
-        """Return how many bytes of values are put."""
+        """Return the total bytes of the values that are put."""
         return sum(size * count for size, count in self.calls()["PUT"].items())
 
     def dollars(self, sent: Mapping[str, int] | None = None) -> dict[str, float]:
-        """Return what the requests cost, by storage class of S3, as planned or as they were *sent*; deletes are free."""
+        """Return the dollars of the planned requests, or of those that were *sent*, by S3 storage class.
+
+        Deletes are free.
+        """
         planned = self.requests()
         shares = {method: (sent or planned)[method] / planned[method] for method in ("GET", "PUT")}
         found = {}
@@ -82,10 +86,11 @@ class Plan:
 def measure(client: Client, plan: Plan, progress: Progress) -> dict[str, Any]:
     """Measure a cache as planned, and remove what was written, also when interrupted.
 
-    Returns milliseconds of puts and gets by size, gets a second by threads and by bulk calls, and the requests as they
-    were counted. *client* should have no near tier, which would answer instead of the store. Raises what its verbs raise.
+    client: should not have a near tier, which would answer instead of the store. Returns milliseconds of puts and gets
+    by size, gets a second by number of threads, entries a second of bulk calls, and the requests that the client
+    counted. Raises the errors of the client's methods.
 
-    **Cost:** ``plan.requests()``, and those that must be repeated.
+    **Cost:** ``plan.requests()``, and requests that have to be repeated.
     """
     work = _Work(client, plan, progress)
     before = client.stats()
@@ -110,11 +115,11 @@ class _Work:
         run = secrets.token_hex(8)
         self._small = [f"bench-{run}-{number}" for number in range(MANY)]
         self._single = f"bench-{run}"
-        #: All that may have been written.
+        #: All keys that may have been written.
         self.keys = [self._single, *self._small]
 
     def values(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Return how long puts and gets take, by size."""
+        """Return the milliseconds of puts and gets, by size."""
         found = {}
         for size in self._plan.sizes:
             value = os.urandom(size)
@@ -124,7 +129,7 @@ class _Work:
         return found
 
     def many(self) -> dict[str, float]:
-        """Return entries a second of the bulk calls."""
+        """Return the entries a second of the bulk calls."""
         client, values = self._client, {key: os.urandom(SMALL_BYTES) for key in self._small}
         began = time.perf_counter()
         client.put_many(values, _EXPIRE_S, replace=True)
@@ -138,7 +143,7 @@ class _Work:
         return {"put_many_per_s": MANY / (put - began), "get_many_per_s": MANY / (got - put)}
 
     def threads(self) -> dict[str, float]:
-        """Return gets a second, by threads."""
+        """Return the gets a second, by number of threads."""
         found = {}
         for count in self._plan.threads:
             with ThreadPoolExecutor(count) as pool:
@@ -161,7 +166,7 @@ class _Work:
             call()
             taken.append(time.perf_counter() - began)
             self._advance(1, title)
-        ordered = sorted(taken[1:])  # the first finds connections and imports
+        ordered = sorted(taken[1:])  # the first one opens connections and imports modules
         last = len(ordered) - 1
         found = {"p50": ordered[last // 2], "p95": ordered[round(last * 0.95)], "average": sum(ordered) / len(ordered)}
         return {f"{name}_ms": seconds * 1e3 for name, seconds in found.items()}
@@ -179,4 +184,4 @@ class _Work:
 
 
 def _lost() -> StoreError:
-    return StoreError("an entry did not come back as it was written: does somebody else clear this cache?")
+    return StoreError("an entry did not come back unchanged; is somebody else clearing this cache?")

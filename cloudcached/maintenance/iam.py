@@ -1,8 +1,8 @@
-"""The least rights that a cache works with, as a policy for IAM.
+"""The minimal permissions that a cache needs, as an IAM policy.
 
-``s3:ListBucket`` is among the rights to read: whoever lacks it is told 403 for an object that is missing, and a miss
-could not be told from a denial. It is bound to the prefix, which S3 takes the name of the missing object for. Ceph
-gateways knew that only since 2026; without the feature ``ceph`` they tell 403 for every miss.
+Reading needs ``s3:ListBucket`` too: without it, S3 answers 403 for an object that does not exist, and a miss could not
+be told from denied access. The permission is limited to the prefix; S3 compares the name of the missing object with
+it. Ceph gateways do so only since 2026: without the feature ``ceph``, older ones answer every miss with 403.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from ..config import EXPRESS, Config
 from ..entry.keys import Names
 from ..errors import ConfigError
 
-#: What a policy can be for, and what that is.
+#: The features that a policy can allow, and what each one covers.
 FEATURES: Final = {
     "read": "get, has, ttl, info, get_many, keys",
-    "write": "everything else that a client does: put, delete, incr, lock, clear; and purge",
+    "write": "all other methods of a client (put, delete, incr, lock, clear, ...), and purge",
     "tags": "the option expiry_tags",
-    "multipart": "files and large values, which go up in parts: to give up what was not completed",
-    "kms": "a bucket, or an option sse, that encrypts with a KMS key",
+    "multipart": "files and large values, which are uploaded in parts: to abort uploads that were not completed",
+    "kms": "a bucket, or the option sse, that encrypts with a KMS key",
     "lifecycle": "`cloudcached lifecycle`",
     "doctor": "`cloudcached doctor`",
-    "ceph": "a Ceph gateway: misses are told by a right to list that no prefix binds, bulk removal by one on the bucket",
+    "ceph": "a Ceph gateway: for misses, s3:ListBucket also without a prefix; for bulk removal, s3:DeleteObject on the bucket",
 }
 _OBJECTS: Final = {
     "read": ("s3:GetObject",),
@@ -41,7 +41,7 @@ _KMS: Final = {"read": "kms:Decrypt", "write": "kms:GenerateDataKey"}
 
 
 def features_of(config: Config) -> tuple[str, ...]:
-    """Return what a client of this configuration uses."""
+    """Return the features that a client with this configuration uses."""
     used = ["read"] if config.read_only else ["read", "write", "multipart"]
     if config.expiry_tags and not config.read_only:
         used.append("tags")
@@ -53,13 +53,14 @@ def features_of(config: Config) -> tuple[str, ...]:
 def policy(config: Config, features: Collection[str]) -> dict[str, Any]:
     """Return a policy that allows *features* on the entries of one cache, and nothing else.
 
-    Raises ``ConfigError`` for a feature that is none of ``FEATURES``, and for ``memory://``.
+    Raises ``ConfigError`` for a feature that is not one of ``FEATURES``, for no feature, and for ``memory://``.
     """
     unknown = sorted(set(features) - set(FEATURES))
     if unknown or not features:
-        raise ConfigError(f"no feature is {', '.join(map(repr, unknown)) or 'given'}; known are: {', '.join(FEATURES)}")
+        wrong = f"unknown feature {', '.join(map(repr, unknown))}" if unknown else "no feature was given"
+        raise ConfigError(f"{wrong}; choose from {', '.join(FEATURES)}")
     if config.scheme != "s3":
-        raise ConfigError(f"{config.url} is no bucket; rights are for s3://bucket/prefix")
+        raise ConfigError(f"{config.url} is not a bucket; a policy is for s3://bucket/prefix")
     express = config.bucket.endswith(EXPRESS)
     statements = (_express if express else _general)(config, features)
     if "kms" in features:
@@ -88,7 +89,7 @@ def _general(config: Config, features: Collection[str]) -> list[dict[str, Any]]:
 
 
 def _express(config: Config, features: Collection[str]) -> list[dict[str, Any]]:
-    """Return what S3 Express asks for: a session, for the whole bucket."""
+    """Return the statements for S3 Express: permission for a session, which covers the whole bucket."""
     bucket = f"arn:{_partition(config)}:s3express:*:*:bucket/{config.bucket}"
     session = _allow("Session", ["s3express:CreateSession"], bucket)
     if set(features) <= {"read", "kms", "lifecycle"}:
@@ -101,7 +102,7 @@ def _express(config: Config, features: Collection[str]) -> list[dict[str, Any]]:
 
 
 def _kms(config: Config, features: Collection[str]) -> dict[str, Any]:
-    """Return the right to the key that the option ``sse`` names, or else to any that S3 asks for on our behalf."""
+    """Return the permission to use the key that the option ``sse`` names, or else any key that S3 uses on our behalf."""
     actions = sorted(action for feature, action in _KMS.items() if feature in features)
     key = dict(config.sse).get("SSEKMSKeyId", "")
     if key.startswith("arn:") and ":alias/" not in key:

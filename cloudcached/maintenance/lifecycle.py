@@ -1,17 +1,17 @@
-"""Lifecycle rules: S3 removes what has expired by itself, about once a day, for nothing.
+"""Lifecycle rules: S3 itself removes expired objects, about once a day, for free.
 
-A rule names objects by prefix or tag and removes them so many days after they were written. What that takes:
+A rule selects objects by prefix or tag and removes them a number of days after they were written. There are rules:
 
-* With the option ``expiry_tags`` each entry carries the class of its time to expire, and there is a rule for each
-  class. Entries that never expire, locks and foreign objects carry no such tag.
-* By age alone, where tags are not known (S3 Express) or too dear: one rule for each of the 256 segments ``prefix/hh/``
-  that entries lie in, and for nothing else under the prefix: neither the reserved segment nor a cache or a folder
-  beside them, whatever it is called. The option ``max_age_days`` keeps entries from being written that live longer.
-* Uploads in parts that were never completed are given up, and where the bucket keeps old versions of entries, these
-  are removed too.
+* By tag. With the option ``expiry_tags`` each entry carries the class of its time to expire as a tag, and each class
+  has a rule. Entries that never expire, locks and foreign objects do not carry the tag.
+* By age, where tags are not supported (S3 Express) or too expensive: one rule for each of the 256 segments
+  ``prefix/hh/`` that hold entries. Such rules cover nothing else under the prefix: neither the reserved segment nor
+  any other cache or folder next to them. The option ``max_age_days`` refuses entries that would live longer.
+* For leftovers: uploads in parts that were never completed are aborted, and if the bucket keeps old versions of
+  entries, these are removed too.
 
-A bucket has one configuration of up to 1,000 rules, which is replaced as a whole. Our rules are known by their names,
-``cloudcached:PREFIX:...``; all others are sent back as they came.
+A bucket has one configuration of up to 1,000 rules, which is replaced as a whole. Our rules are recognised by their
+names, ``cloudcached:PREFIX:...``; all others are sent back as they came.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from ..runtime.counters import Counters
 from ..stores.boto3.store import S3Store
 
 R = TypeVar("R")
-#: As boto3 has it.
+#: A rule in boto3's form.
 Rule: TypeAlias = dict[str, Any]
 
-#: Days after which an unfinished upload is given up, and an old version removed.
+#: Days after which an unfinished upload is aborted, and after which an old version is removed.
 ABORT_DAYS: Final = 7
 VERSION_DAYS: Final = 1
-#: S3's limits: rules of a bucket, and letters of a rule's name.
+#: S3's limits: rules of a bucket, and characters of a rule's name.
 RULES_LIMIT: Final = 1000
 _NAME_LIMIT: Final = 255
-#: Seconds: a Ceph gateway that is working on a bucket's rules takes new ones when it is done.
+#: Seconds. A Ceph gateway that is applying a bucket's rules accepts new ones only when it has finished.
 _PATIENCE: Final = 60.0
 _OURS: Final = re.compile(r"ttl-[0-9]+|entries-[0-9a-f]{2}|uploads")
 _SEGMENTS: Final = tuple(f"{number:02x}" for number in range(256))
@@ -52,38 +52,38 @@ _SEGMENTS: Final = tuple(f"{number:02x}" for number in range(256))
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to become of a bucket's rules."""
+    """The changes to a bucket's rules."""
 
-    #: Our rules that are not there, that are there and differ, and that are there and not wanted.
+    #: Our rules that are missing, those that differ, and those that are there but not wanted.
     add: tuple[Rule, ...]
     change: tuple[Rule, ...]
     remove: tuple[Rule, ...]
     #: Our rules that stay as they are.
     same: tuple[Rule, ...]
-    #: Everybody else's.
+    #: All other rules of the bucket.
     others: tuple[Rule, ...]
-    #: Names of others' rules that are sent in the newer form, which means the same.
+    #: The names of other rules that are sent in the newer form, which means the same.
     rewritten: tuple[str, ...]
-    #: What is to be sent.
+    #: The configuration to send.
     configuration: Mapping[str, Any]
 
     @property
     def changes(self) -> bool:
-        """Tell whether there is anything to do."""
+        """Whether there is anything to do."""
         return bool(self.add or self.change or self.remove)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return the plan in plain types, for JSON."""
         lists = {name: list(getattr(self, name)) for name in ("add", "change", "remove", "same", "others")}
         return {**lists, "rewritten": list(self.rewritten)}
 
 
 class Lifecycle:
-    """The lifecycle rules of one cache's bucket. Does no I/O when made. Raises ``ConfigError`` for ``memory://``."""
+    """The lifecycle rules of one cache. The constructor does no I/O. Raises ``ConfigError`` for ``memory://``."""
 
     def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
         if config.scheme != "s3":
-            raise ConfigError(f"{config.url} is no bucket; lifecycle rules are for s3://bucket/prefix")
+            raise ConfigError(f"{config.url} is not a bucket; lifecycle rules are for s3://bucket/prefix")
         clock = clock or SystemClock()
         self._config = config = replace(config, timeout=max(config.timeout, _PATIENCE))
         self._store = S3Store(config)
@@ -95,31 +95,35 @@ class Lifecycle:
         return tuple(rule for rule in self._read()["Rules"] if is_ours(rule))
 
     def plan(self, *, tags: bool, max_age_days: int | None) -> Plan:
-        """Return what ``apply`` would do now.
+        """Return the plan of ``apply``, and do nothing.
 
-        tags: a rule for each class of ``expiry_tags``. max_age_days: a rule by age. Raises ``ConfigError`` for
-        neither, for tags on S3 Express, and where the bucket would have more than 1,000 rules. **Cost:** 2 requests.
+        tags: add a rule for each class of ``expiry_tags``. max_age_days: add rules by age, in days; ``None``: none.
+        Raises ``ConfigError`` if neither is given, for tags on S3 Express, and if the bucket would have more than 1,000
+        rules. **Cost:** 2 requests.
         """
         wanted = rules(self._config, tags=tags, max_age_days=max_age_days, versioned=self._is_versioned())
         return merge(self._read(), wanted, self._config.prefix)
 
     def apply(self, *, tags: bool, max_age_days: int | None) -> Plan:
-        """Do what ``plan`` says, and return it. Doing it again changes nothing.
+        """Carry out the plan, and return it. A second call changes nothing.
 
-        **Atomicity:** S3 replaces the whole configuration; a change that somebody else makes between reading and
-        writing it, milliseconds, is lost. Raises ``StoreRefused`` if the store keeps other rules than were sent.
-        **Cost:** 2 requests, + 2 if there is anything to do.
+        tags, max_age_days: as for ``plan``. Raises the same errors, and ``StoreRefused`` if the store keeps rules other
+        than those that were sent. **Atomicity:** S3 replaces the whole configuration; a change that somebody else makes
+        in the milliseconds between our read and our write is lost. **Cost:** 2 requests, + 2 if there is anything to do.
         """
         plan = self.plan(tags=tags, max_age_days=max_age_days)
         self._write(plan)
         return plan
 
     def plan_removal(self) -> Plan:
-        """Return what ``remove`` would do now. **Cost:** 1 request."""
+        """Return the plan of ``remove``, and do nothing. **Cost:** 1 request."""
         return merge(self._read(), (), self._config.prefix)
 
     def remove(self) -> Plan:
-        """Remove this cache's rules and no others, and return what was done. **Atomicity** and **Cost:** as ``apply``."""
+        """Remove this cache's rules and no others, and return the plan. **Atomicity:** as ``apply``.
+
+        **Cost:** 1 request, + 2 if there is anything to do.
+        """
         plan = self.plan_removal()
         self._write(plan)
         return plan
@@ -131,7 +135,7 @@ class Lifecycle:
         wanted, kept = (sorted(map(_shape, found["Rules"]), key=repr) for found in (plan.configuration, self._read()))
         if wanted != kept:
             raise StoreRefused(
-                "the store keeps other lifecycle rules than were sent: `cloudcached lifecycle show` prints them",
+                "the store keeps lifecycle rules other than those sent; `cloudcached lifecycle show` prints them",
                 operation="put",
             )
 
@@ -146,7 +150,7 @@ class Lifecycle:
 
 
 def owner(prefix: str) -> Callable[[Rule], bool]:
-    """Return what tells whether a rule is of the cache under *prefix*."""
+    """Return a function that decides whether a rule belongs to the cache under *prefix*."""
     begin = _name(prefix, "")
 
     def is_ours(rule: Rule) -> bool:
@@ -157,13 +161,14 @@ def owner(prefix: str) -> Callable[[Rule], bool]:
 
 
 def rules(config: Config, *, tags: bool, max_age_days: int | None, versioned: bool) -> list[Rule]:
-    """Return the rules that a cache takes. Raises ``ConfigError`` where that cannot be."""
+    """Return the rules that a cache needs. Raises ``ConfigError`` if there is no way to do what is asked."""
     if not tags and max_age_days is None:
         raise ConfigError(
-            "by what? --tags for clients with expiry_tags=True, or --max-age DAYS for all entries of that age"
+            "no kind of rule was chosen; give --tags for clients with expiry_tags=True, or --max-age DAYS to remove all"
+            " entries of that age"
         )
     if tags and config.bucket.endswith(EXPRESS):
-        raise ConfigError("S3 Express knows no tags; give --max-age DAYS alone")
+        raise ConfigError("S3 Express does not support tags; give --max-age DAYS alone")
     root, name = Names(config.prefix).root, partial(_name, config.prefix)
     made: list[Rule] = []
     if tags:
@@ -174,7 +179,7 @@ def rules(config: Config, *, tags: bool, max_age_days: int | None, versioned: bo
     if max_age_days is not None:
         actions["Expiration"] = {"Days": max_age_days}
     elif versioned:
-        actions["Expiration"] = {"ExpiredObjectDeleteMarker": True}  # what the removal of an entry leaves
+        actions["Expiration"] = {"ExpiredObjectDeleteMarker": True}  # the removal of an entry leaves one
     if versioned:
         actions["NoncurrentVersionExpiration"] = {"NoncurrentDays": VERSION_DAYS}
     abort = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_DAYS}}
@@ -183,16 +188,17 @@ def rules(config: Config, *, tags: bool, max_age_days: int | None, versioned: bo
             _rule(name(f"entries-{segment}"), {"Prefix": f"{root}{segment}/"}, {**actions, **abort})
             for segment in _SEGMENTS
         ]
-    elif root:  # in the bucket's top the uploads of all others would be meant
+    elif root:  # without a prefix, the rule would abort the uploads of everybody else too
         made.append(_rule(name("uploads"), {"Prefix": root}, abort))
     return made
 
 
 def merge(found: Mapping[str, Any], wanted: Iterable[Rule], prefix: str) -> Plan:
-    """Return how *wanted* takes the place of the rules of the cache under *prefix*, beside all others.
+    """Return the plan that replaces the rules of the cache under *prefix* by *wanted* and keeps all others.
 
-    S3 takes rules either with a ``Prefix`` of their own, the form before 2016, or with a ``Filter``, not both. Others'
-    old ones are written as what they mean, ``Filter: {Prefix: ...}``, where ours need a filter.
+    S3 accepts either rules with a ``Prefix`` of their own, the form before 2016, or rules with a ``Filter``, not both.
+    Ours need a filter, so other rules in the old form are then rewritten as ``Filter: {Prefix: ...}``, which means the
+    same.
     """
     is_ours, wanted = owner(prefix), list(wanted)
     there = {rule["ID"]: rule for rule in found["Rules"] if is_ours(rule)}
@@ -202,8 +208,8 @@ def merge(found: Mapping[str, Any], wanted: Iterable[Rule], prefix: str) -> Plan
     sent = [_filtered(rule) if wanted else rule for rule in others] + wanted
     if len(sent) > RULES_LIMIT and wanted:
         raise ConfigError(
-            f"the bucket has {len(others)} lifecycle rules of others, and this cache takes {len(wanted)}; S3 allows"
-            f" {RULES_LIMIT:,} in all: --tags alone takes {len(CLASSES_DAYS) + 1}, in a bucket without versions"
+            f"the bucket has {len(others)} other lifecycle rules, and this cache needs {len(wanted)}; S3 allows"
+            f" {RULES_LIMIT:,} in all. --tags alone needs {len(CLASSES_DAYS) + 1}, in a bucket without versions"
         )
     by_name = {rule["ID"]: rule for rule in wanted}
     differs = {name for name, rule in there.items() if name in by_name and _shape(rule) != _shape(by_name[name])}
@@ -242,7 +248,7 @@ def _filtered(rule: Rule) -> Rule:
 
 
 def _shape(rule: Rule) -> Rule:
-    """Return what a rule means, in one form: stores give back the same in several."""
+    """Return a rule in one normal form, for comparison: stores return the same rule in several forms."""
     rule = _filtered(rule)
     named = rule.get("Filter") or {}
     named = {**named, **named.get("And", {})}

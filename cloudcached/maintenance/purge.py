@@ -1,19 +1,19 @@
-"""Removing expired entries one by one, beside those who write.
+"""Removes expired entries one by one, concurrently with writers.
 
-A listing shows no metadata, so each entry is asked for by a HEAD. Between that and its DELETE somebody may write the
-key anew: an expired key is the one that is about to be written. So the DELETE is tied to what was seen, by the
-strongest condition that the store honours, which is found out once, before anything is removed:
+A listing does not show metadata, so each entry costs a HEAD. Between that and its DELETE somebody may rewrite the key,
+and an expired key is likely to be rewritten. So the DELETE carries the strongest condition that the store honours,
+which is tested once, before anything is removed:
 
 ================== ====================================================================================================
-``if-match``       ``If-Match`` with the ETag: what was rewritten stays. AWS since 2025, and the store in memory
-``unmodified``     Ceph's ``x-amz-delete-if-unmodified-since``, in whole seconds: what was written in the last two is
-                   left for the next run; what is written in the very instant of its DELETE can be lost
-``grace``          no condition: only what has expired for an hour is removed, and what is written between HEAD and
-                   DELETE is lost, a miss more than need be
+``if-match``       ``If-Match`` with the ETag: a rewritten entry stays. AWS since 2025, and the memory store
+``unmodified``     Ceph's ``x-amz-delete-if-unmodified-since``, in whole seconds: an object of the last two seconds is
+                   left for the next run; an entry written at the very moment of the DELETE can be lost
+``grace``          no condition: an entry is removed only once it has been expired for an hour; one that is rewritten
+                   between HEAD and DELETE is lost, which costs an avoidable miss
 ================== ====================================================================================================
 
-Names are spread by a hash and listed in order, so the last one that is done with tells how far a run came, and where
-the next one goes on.
+Names are spread by a hash and listed in order, so the last name that is finished shows how far a run came, and where
+the next run can resume.
 """
 
 from __future__ import annotations
@@ -55,33 +55,33 @@ IF_MATCH: Final = "if-match"
 UNMODIFIED: Final = "unmodified"
 GRACE: Final = "grace"
 
-#: Requests that it takes at most to find out which of them the store honours.
+#: The most requests that it takes to find out which condition the store honours.
 PROBE_REQUESTS: Final = 14
-#: Seconds that an entry has to be expired for where a removal cannot be tied to what was seen.
+#: Seconds that an entry must have been expired for if removals cannot be conditional.
 GRACE_SECONDS: Final = 3600.0
-#: Seconds. Dates count whole ones: what was written in this one may be followed by a write with the same date.
+#: Seconds. Dates have whole seconds, so two writes in the same second have the same date.
 _YOUNG_SECONDS: Final = 2.0
-#: Failures one after the other, after which the rest need not be tried.
+#: After so many consecutive failures the rest is not tried.
 _GIVE_UP: Final = 64
-#: What the keys of Django's and of Flask-Session's sessions hold, behind whatever prefix.
+#: The keys of Django's and of Flask-Session's sessions contain one of these, after any prefix.
 _SESSIONS: Final = ("django.contrib.sessions.", "session:")
-#: An entry's object below the prefix.
+#: The name of an entry's object, below the cache's prefix.
 _NAME: Final = re.compile(r"[0-9a-f]{2}/\S+")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a run is to do."""
+    """The options of a run."""
 
-    #: Count only.
+    #: Count entries, and remove none.
     dry_run: bool = False
-    #: Counters and sessions too.
+    #: Remove counters and sessions too.
     everything: bool = False
-    #: Also what is damaged, unsigned, or signed with another key.
+    #: Also remove entries that are damaged, unsigned, or signed with another key.
     refused: bool = False
-    #: Seconds that an entry has to be expired for; ``None``: none where removals are conditional, else an hour.
+    #: Seconds that an entry must have been expired for; ``None``: 0 if removals are conditional, else an hour.
     grace: float | None = None
-    #: Behind which name to go on; "" begins at the beginning.
+    #: The name after which to resume; "" begins at the beginning.
     resume: str = ""
     max_requests: int | None = None
     max_seconds: float | None = None
@@ -89,41 +89,41 @@ class Wanted:
 
 @dataclass
 class Counts:
-    """What a run has met."""
+    """The entries and requests that a run has counted."""
 
     #: Entries of this cache.
     listed: int = 0
     #: Of those, entries that have expired.
     expired: int = 0
-    #: Expired counters and sessions, which were left alone.
+    #: Expired counters and sessions, which were kept.
     kept: int = 0
     #: Damaged, unsigned, or signed with another key.
     refused: int = 0
     removed: int = 0
-    #: Expired when looked at, and written anew before they were removed.
+    #: Expired at first, but rewritten before they were removed.
     spared: int = 0
-    #: Could not be asked for or removed.
+    #: Could not be examined or removed.
     failed: int = 0
-    #: All that were sent, those of the probe included.
+    #: All requests that were sent, including those of the probe.
     requests: int = 0
 
 
 @dataclass
 class Report:
-    """How a run ended."""
+    """The result of a run."""
 
     counts: Counts = field(default_factory=Counts)
-    #: How removals were tied to what was seen; "" where none were to be made.
+    #: The condition of removals, as in the table above; "" for a dry run.
     by: str = ""
-    #: Why it ended before the end: ``requests``, ``seconds``, ``interrupted`` or ``failed``; "" at the end.
+    #: Why the run ended early: ``requests``, ``seconds``, ``interrupted`` or ``failed``; "" if it did not.
     stopped: str = ""
-    #: Where to go on; "" at the end, and where nothing was done.
+    #: The name at which to resume; "" if the run is complete, or has done nothing.
     resume: str = ""
     #: The first failure.
     error: StoreError | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON can hold it."""
+        """Return the report in plain types, for JSON."""
         error = None if self.error is None else str(self.error)
         return {**asdict(self.counts), "by": self.by, "stopped": self.stopped, "resume": self.resume, "error": error}
 
@@ -133,22 +133,22 @@ class _Stop(Exception):
 
 
 class Purge:
-    """One run over one cache. Does no I/O when made.
+    """One run over one cache. The constructor does no I/O.
 
-    Raises ``ReadOnlyError`` for a client that may not write, ``ConfigError`` for a name to go on at that is none, and
-    for so few requests that a run would do nothing.
+    Raises ``ReadOnlyError`` for a read-only configuration, and ``ConfigError`` for an invalid name to resume at, or for
+    a request limit so low that a run would do nothing.
     """
 
     def __init__(self, config: Config, wanted: Wanted, *, clock: Clock | None = None) -> None:
         if config.read_only and not wanted.dry_run:
             raise ReadOnlyError("purge would remove entries, and this client is read-only")
         if wanted.resume and not _NAME.fullmatch(wanted.resume):
-            raise ConfigError(f"{wanted.resume!r} is no name to go on at, such as 3f/name: take what a run has printed")
+            raise ConfigError(f"cannot resume at {wanted.resume!r}; give the name that a run has printed, like 3f/name")
         probes = 0 if wanted.dry_run or config.scheme == "memory" else PROBE_REQUESTS
         if wanted.max_requests is not None and wanted.max_requests <= probes:
             raise ConfigError(
-                f"{wanted.max_requests} requests would be spent before the first entry is looked at: finding out how this"
-                f" store removes takes up to {probes}; give more, or count only (dry run)"
+                f"{wanted.max_requests} requests would be spent before the first entry is looked at: testing which"
+                f" conditions this store honours takes up to {probes}; allow more, or only count (dry run)"
             )
         self._config = config
         self._wanted = wanted
@@ -162,14 +162,15 @@ class Purge:
         self.report = Report(resume=wanted.resume)
 
     def run(self, progress: Callable[[float, Counts], None] | None = None) -> Report:
-        """Remove what has expired, and return what was done.
+        """Remove expired entries, and return a report.
 
-        progress: called now and then with the part that is done, 0 to 1. A ``KeyboardInterrupt`` ends the run, after
-        the requests that are under way. What could not be removed is counted; a bucket that denies access or fails for
-        many entries one after the other ends the run. Raises ``StoreError`` when not even the first page is listed.
+        progress: called now and then with the part that is done, 0 to 1, and the counts so far. A
+        ``KeyboardInterrupt`` ends the run, after the requests that are under way. Entries that could not be removed are
+        counted; a bucket that denies access, or fails for many entries in a row, ends the run. Raises ``StoreError`` if
+        not even the first page can be listed.
 
-        **Atomicity:** each entry for itself: see above. **Cost:** 1 LIST per 1,000 entries, 1 HEAD for each, 1 DELETE
-        for each that has expired; before that up to ``PROBE_REQUESTS`` to find out what the store honours.
+        **Atomicity:** per entry; see the table above. **Cost:** 1 LIST per 1,000 entries, 1 HEAD for each, 1 DELETE for
+        each that has expired; before that up to ``PROBE_REQUESTS`` requests to test which condition the store honours.
         """
         report, counts = self.report, self.report.counts
         self._end = self._clock.monotonic() + (self._wanted.max_seconds or float("inf"))
@@ -186,7 +187,7 @@ class Purge:
         except KeyboardInterrupt:
             report.stopped = "interrupted"
         except _Stop:
-            pass  # before the first page
+            pass  # not even the first page was listed
         with self._state:
             while self._busy:
                 self._state.wait()
@@ -195,7 +196,7 @@ class Purge:
         return report
 
     def _rows(self) -> Iterator[Listed]:
-        """Yield the entries of this cache, in order; the next page is asked for while one is worked on."""
+        """Yield the entries of this cache, in order; the next page is requested while the current one is processed."""
         for page in read_ahead(self._pages()):
             for row in page:
                 if self.report.stopped:
@@ -224,7 +225,7 @@ class Purge:
     # One entry
 
     def _look_after(self, row: Listed) -> bool:
-        """Ask for an entry, and remove it if it has expired; return whether it is done with."""
+        """Look at an entry, and remove it if it has expired; return whether it is finished."""
         with self._working():
             try:
                 self._purge(row.object_key)
@@ -240,7 +241,7 @@ class Purge:
         try:
             head: Head = self._ask("head", self._engine.store.head, object_key)
         except NotFound:
-            return  # somebody else has removed it
+            return  # somebody else has removed the object
         self._count("listed")
         if not self._is_doomed(object_key, head) or self._wanted.dry_run:
             return
@@ -265,20 +266,20 @@ class Purge:
         if not is_expired(meta.expires_ms, now):
             return False
         self._count("expired")
-        if not self._wanted.everything and self._is_dear(object_key, meta):
+        if not self._wanted.everything and self._is_counter_or_session(object_key, meta):
             self._count("kept")
             return False
         return True
 
-    def _is_dear(self, object_key: str, meta: Meta) -> bool:
-        """Tell whether an entry is a counter or a session."""
+    def _is_counter_or_session(self, object_key: str, meta: Meta) -> bool:
+        """Return whether an entry is a counter or a session."""
         if meta.type == "int":
             return True
         key = self._engine.names.key_of(object_key) or ""
         return any(mark in key for mark in _SESSIONS)
 
     def _condition(self, head: Head) -> WhenRemoved | None:
-        """Return what the removal of what was seen is tied to; ``None`` where it cannot be told from a later write."""
+        """Return the condition of a removal; ``None`` if no condition could tell the object from a later write."""
         if self.report.by == IF_MATCH:
             return Matches(head.etag)
         if self.report.by == GRACE:
@@ -286,7 +287,7 @@ class Purge:
         young = head.modified > self._clock.time() - _YOUNG_SECONDS
         return None if young else UnmodifiedSince(head.modified)
 
-    # What the store honours
+    # The condition that the store honours
 
     def _choose(self) -> None:
         self.report.by, requests = removal_of(self._config, self._clock)
@@ -294,10 +295,10 @@ class Purge:
         if self.report.by == GRACE and self._wanted.grace is None:
             self._grace = GRACE_SECONDS
 
-    # Requests, and what becomes of them
+    # Requests and failures
 
     def _ask(self, kind: str, request: Callable[..., R], *arguments: Any) -> R:
-        """Send *request*, again while that may help; raise ``_Stop`` where no more are to be sent."""
+        """Send *request*, and repeat it while that may help; raise ``_Stop`` if no more may be sent."""
 
         def metered(*arguments: Any, timeout: float) -> R:
             with self._state:
@@ -343,7 +344,7 @@ class Purge:
 
 
 class _CountedSite(Site):
-    """A site that knows how much was asked."""
+    """A site that counts its requests."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
         super().__init__(config, clock)
@@ -359,9 +360,9 @@ class _CountedSite(Site):
 
 
 def removal_of(config: Config, clock: Clock) -> tuple[str, int]:
-    """Return how removals can be tied to what was seen in the bucket of *config*, and the requests that it took to ask.
+    """Return the strongest condition of removals that the bucket of *config* honours, and the requests that this took.
 
-    Writes only under ``prefix/_cloudcached/doctor/``, and removes what it wrote.
+    Writes only under ``prefix/_cloudcached/doctor/``, and removes what it wrote. **Cost:** up to ``PROBE_REQUESTS``.
     """
     if config.scheme == "memory":
         return IF_MATCH, 0

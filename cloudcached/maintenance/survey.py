@@ -1,7 +1,7 @@
-"""What a bucket holds, by the beginnings of keys: from a listing, which costs requests and shows no metadata.
+"""Counts the contents of a bucket by key prefix, from a listing, which costs requests and shows no metadata.
 
-Entries are spread over 256 shards by a hash of their names, and a listing goes through them in order. So the shards
-that fit into a budget are a fair sample of all, and the rest is estimated from them.
+Entries are spread over 256 shards by a hash of their names, and a listing goes through the shards in order. So the
+shards that fit into a request budget are a fair sample of all, and the rest is estimated from them.
 """
 
 from __future__ import annotations
@@ -19,48 +19,48 @@ from ..errors import EntryRefused, NotFound
 from ..runtime.pool import fan_out
 from ..stores.port import Listed
 
-#: Up to the first separator; what Django puts before a key, ``KEY_PREFIX:VERSION:``, is a part of it.
+#: A key up to its first separator. Django's ``KEY_PREFIX:VERSION:`` before the key is included.
 _BEGINNING: Final = re.compile(r"(?:[^:]*:\d+:)?(?:[^:/|.]*[:/|.])?")
-#: Characters of a beginning, and how many are told apart; the entries of further ones are counted under "...".
+#: The most characters of a prefix, and the most different prefixes; entries of further ones are counted under "...".
 _LONGEST: Final = 60
 _MOST: Final = 1000
 _SHARDS: Final = 256
-#: Upper bounds in seconds of what is left to live, and their names.
+#: Upper bounds of remaining lifetimes in seconds, and their names.
 _SPANS: Final = ((0, "expired"), (3600, "within an hour"), (86400, "within a day"), (30 * 86400, "within 30 days"))
 
-#: Under what names are counted whose key is inside the entry, which is not read.
+#: Counts entries whose long key is stored inside them, since a listing does not show it; and those of further prefixes.
 LONG_KEYS: Final = "(long keys)"
 REST: Final = "..."
 
 
 def beginning(key: str) -> str:
-    """Return the first segment of *key* with its separator, one of ``: / | .``; "" where there is none."""
+    """Return the first segment of *key* with its separator, one of ``: / | .``; "" if there is none."""
     match = _BEGINNING.match(key)
     return match.group()[:_LONGEST] if match else ""
 
 
 @dataclass
 class Survey:
-    """What a listing showed, expired entries included."""
+    """The result of a listing; includes expired entries."""
 
     entries: int = 0
     bytes: int = 0
-    #: When the oldest and the newest of them were written, in epoch seconds.
+    #: When the oldest and the newest entry were written, in epoch seconds.
     oldest: float | None = None
     newest: float | None = None
-    #: Entries and bytes by the beginning of the key.
+    #: Entries and bytes by key prefix.
     by_beginning: dict[str, tuple[int, int]] = field(default_factory=dict)
-    #: What a part of all was multiplied by; 1.0 where all were counted.
+    #: The factor by which counts of a sample were multiplied; 1.0 if all entries were counted.
     scale: float = 1.0
-    #: False: the budget did not suffice even for an estimate, so there is at least this much.
+    #: False: the budget was too small even for an estimate, so there are at least this many.
     known: bool = True
-    #: Requests that it took.
+    #: Requests that were sent.
     requests: int = 0
-    #: Names of entries that were drawn by chance.
+    #: A random sample of the entries' object names.
     drawn: list[str] = field(default_factory=list)
 
     def largest(self, most: int) -> list[tuple[str, int, int]]:
-        """Return beginning, entries and bytes of those with most bytes, and of all the others as one."""
+        """Return prefix, entries and bytes of the *most* largest prefixes by bytes, and one row for all the others."""
         rows = sorted(
             ((name, entries, size) for name, (entries, size) in self.by_beginning.items()), key=lambda row: -row[2]
         )
@@ -73,10 +73,11 @@ class Survey:
 def survey(
     engine: Engine, *, budget: int | None = None, draw: int = 0, progress: Callable[[int], object] | None = None
 ) -> Survey:
-    """Count entries and bytes. *budget*: LISTs at most, and estimate from what they show; ``None``: count all.
+    """Count entries and bytes.
 
-    draw: how many names to draw by chance. progress: is called with the entries so far. **Cost:** 1 LIST per 1,000
-    objects, in parallel where there is no budget.
+    budget: the most LISTs to send, from which the rest is estimated; ``None``: count all entries. draw: the size of the
+    random sample of names. progress: called with the number of entries so far. **Cost:** 1 LIST per 1,000 objects, in
+    parallel if there is no budget.
     """
     found = Survey()
     rows = _Rows(found, draw)
@@ -116,10 +117,10 @@ class _Rows:
                 name = REST
             self.entries[name] += 1
             self.bytes[name] += row.size
-            self._lot(row.object_key)
+            self._draw_or_skip(row.object_key)
 
-    def _lot(self, object_key: str) -> None:
-        """Draw so that each row has the same chance (reservoir sampling)."""
+    def _draw_or_skip(self, object_key: str) -> None:
+        """Draw a sample in which each row has the same chance (reservoir sampling)."""
         drawn = self.found.drawn
         if len(drawn) < self._draw:
             drawn.append(object_key)
@@ -128,7 +129,7 @@ class _Rows:
 
 
 def _sample(engine: Engine, rows: _Rows, budget: int) -> None:
-    """List from the beginning until the budget is spent, and scale up what is in the shards that are whole."""
+    """List from the beginning until the budget is spent, and scale up the counts of the shards that are complete."""
     found, root, listing = rows.found, engine.names.root, Listing(engine)
     after, more, seen = "", True, []
     while more and found.requests < budget:
@@ -140,7 +141,7 @@ def _sample(engine: Engine, rows: _Rows, budget: int) -> None:
         rows.add(engine, seen)
         return
     digits = after[len(root) :][:2]
-    # What is sorted before or behind the shards is foreign, or a lock.
+    # Names that sort before or after the shards are foreign objects or locks.
     whole = int(digits, 16) if re.fullmatch("[0-9a-f]{2}", digits) else 0 if digits < "00" else _SHARDS
     if whole:
         seen = [row for row in seen if row.object_key[len(root) :][:2] < digits]
@@ -153,8 +154,8 @@ def _sample(engine: Engine, rows: _Rows, budget: int) -> None:
             counts[name] = round(counts[name] * found.scale)
 
 
-def outsides(engine: Engine, object_keys: Iterable[str]) -> tuple[Counter[str], Counter[str]]:
-    """Return how many of these entries have which type, and how long they have to live. **Cost:** 1 HEAD each."""
+def types_and_lifetimes(engine: Engine, object_keys: Iterable[str]) -> tuple[Counter[str], Counter[str]]:
+    """Count these entries by type and by remaining lifetime. **Cost:** 1 HEAD each."""
     types: Counter[str] = Counter()
     spans: Counter[str] = Counter()
     now = engine.clock.time()
@@ -166,7 +167,7 @@ def outsides(engine: Engine, object_keys: Iterable[str]) -> tuple[Counter[str], 
 
 
 def _described(engine: Engine, object_keys: Iterable[str]) -> Iterator[tuple[str, int | None]]:
-    """Yield type and deadline; none of what has gone since."""
+    """Yield type and deadline of each entry that is still there."""
 
     def look(object_key: str) -> Any:
         try:

@@ -105,7 +105,7 @@ def test_entries_that_vanish_are_told(url: str, when: str) -> None:
         if word == when:
             client.clear()
 
-    with pytest.raises(StoreError, match="does somebody else clear this cache"):
+    with pytest.raises(StoreError, match="is somebody else clearing this cache"):
         measure(client, FEW, vanish)
 
 

@@ -111,9 +111,9 @@ def test_what_a_client_uses() -> None:
 @pytest.mark.parametrize(
     ("url", "features", "text"),
     [
-        ("s3://bucket", ("read", "fly"), "no feature is 'fly'; known are: read"),
+        ("s3://bucket", ("read", "fly"), "unknown feature 'fly'; choose from read"),
         ("s3://bucket", (), "given"),
-        ("memory://", ("read",), "no bucket"),
+        ("memory://", ("read",), "not a bucket"),
     ],
 )
 def test_what_is_no_policy(url: str, features: tuple[str, ...], text: str) -> None:

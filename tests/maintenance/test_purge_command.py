@@ -74,7 +74,7 @@ def test_the_command_tells_where_to_go_on(url: str) -> None:
 def test_a_run_goes_on_at_a_name_only(url: str) -> None:
     result = invoke("purge", url, "--yes", "--resume", "Error: interrupted")
     assert result.exit_code == 2
-    assert "is no name to go on at" in result.stderr
+    assert "cannot resume at" in result.stderr
 
 
 def test_an_interrupted_command_tells_where_to_go_on(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

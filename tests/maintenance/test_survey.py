@@ -11,7 +11,7 @@ from store_doubles import CountingStore, wrap
 
 from cloudcached import Client
 from cloudcached.cli import verbs
-from cloudcached.maintenance.survey import LONG_KEYS, REST, Survey, beginning, outsides, survey
+from cloudcached.maintenance.survey import LONG_KEYS, REST, Survey, beginning, survey, types_and_lifetimes
 from cloudcached.stores.port import Write
 from cloudcached.testing import FakeClock
 
@@ -118,7 +118,7 @@ def test_types_and_what_is_left_to_live(client: Client, clock: FakeClock) -> Non
     engine = client.engine
     engine.store.put(Write(engine.place("bad").object_key, b"x", {}), timeout=1)
     store = wrap(client, CountingStore)
-    types, spans = outsides(engine, [*found.drawn, engine.place("bad").object_key])
+    types, spans = types_and_lifetimes(engine, [*found.drawn, engine.place("bad").object_key])
     assert types == {"int": 1, "str": 2, "refused": 1}
     assert spans == {"expired": 1, "never": 1, "within a day": 1}
     assert store.counts == {"HEAD": 5}
