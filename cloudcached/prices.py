@@ -1,7 +1,7 @@
-"""What a cache costs on S3, beside a Redis node and a serverless Redis: a small calculator.
+"""A small calculator: the cost of a cache on S3, compared with a Redis node and a serverless Redis.
 
-Prices are those of AWS, US East (N. Virginia), on demand, without free tiers and without transfer, which is free between
-a bucket and machines of its region. They change: ``PRICES`` is the one table of them.
+Prices are AWS on-demand prices for US East (N. Virginia), without free tiers. Transfer is not counted: it is free
+between a bucket and machines in its region. Prices change; ``PRICES`` is the only table of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 _MONTH_HOURS: Final = 730.0
 _MONTH_SECONDS: Final = _MONTH_HOURS * 3600
 _GB: Final = 2**30
-#: What an entry's object has besides its value: seal, metadata, name.
+#: Bytes of an entry's object besides its value: seal, metadata, name.
 ENTRY_OVERHEAD_BYTES: Final = 512
 
 #: When the prices were looked up.
@@ -23,7 +23,7 @@ PRICES_DATE: Final = "2026-11"
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """Prices of an S3 storage class, in dollars."""
+    """Prices of an S3 storage class, in dollars; GB are 2**30 bytes."""
 
     name: str
     gb_month: float
@@ -33,7 +33,7 @@ class ObjectStore:
     retrieval_gb: float = 0.0
 
     def requests(self, names: Iterable[str]) -> float:
-        """Return the dollars of requests, by their names in bills; deletes are free."""
+        """Return the dollars of requests, given by their names, such as ``GET``; deletes are free."""
         thousand = {
             **dict.fromkeys(("GET", "HEAD"), self.get_1000),
             **dict.fromkeys(("PUT", "LIST"), self.put_1000),
@@ -44,22 +44,23 @@ class ObjectStore:
 
 @dataclass(frozen=True)
 class Node:
-    """Prices of a cache that is paid by the hour, in dollars."""
+    """The price of a cache that is billed by the hour, in dollars."""
 
     name: str
     hour: float
-    #: What it holds; a quarter of a node's memory is reserved.
+    #: Its capacity; a quarter of a node's memory is reserved.
     gb: float
 
 
 @dataclass(frozen=True)
 class Serverless:
-    """Prices of a cache that is paid by what it holds and does, in dollars."""
+    """Prices of a cache that is billed by storage and requests, in dollars."""
 
     name: str
     gb_hour: float
-    #: Per million units; a unit is a request of up to 1 KB.
+    #: Per million units; a request is one unit for each 1 KB, and at least one.
     units_million: float
+    #: Storage is billed as at least so many GB.
     least_gb: float
 
 
@@ -82,9 +83,9 @@ PRICES: Final[tuple[Service, ...]] = (
 
 @dataclass(frozen=True)
 class Operation:
-    """What one operation asks of S3.
+    """The S3 requests of one operation.
 
-    requests: by their names in bills, in their order. down, up: how many of them carry the value.
+    requests: their names, in order. down, up: the number of these that carry the value down or up.
     """
 
     name: str
@@ -93,8 +94,9 @@ class Operation:
     up: int = 0
 
 
-#: What the verbs of a client cost, by their docstrings; a test compares it with what a client sends. A PUT that is answered
-#: "there is one already" is billed, and has carried the value. Counters, records of locks and what has expired count no bytes.
+#: The cost of a client's methods, as in their docstrings; a test compares it with the requests that a client sends. A PUT
+#: that is refused because there is an entry already is billed, and has carried the value. No bytes are counted for
+#: counters, for records of locks and for expired entries.
 OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation("get", ("GET",), down=1),
     Operation("get_many, each key", ("GET",), down=1),
@@ -112,22 +114,22 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation("lock, acquire and release", ("GET", "PUT", "PUT")),
 )
 
-#: Entries in one LIST, and in one DeleteObjects.
+#: Entries per LIST, and per DeleteObjects.
 _PAGE: Final = 1000
-#: A cache of more than a page is listed under as many beginnings of names at once.
+#: A cache of more than one page is listed under this many name prefixes in parallel.
 _LISTED_UNDER: Final = 16
 
-#: What S3 Standard gives at least, a second, to the names of one beginning. Source:
+#: The rates per second that S3 Standard sustains at least for each name prefix. Source:
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
 PREFIX_READS_S: Final = 5500
 PREFIX_WRITES_S: Final = 3500
-#: How many beginnings the names of entries have behind the cache's prefix: two hex digits.
+#: The number of name prefixes of entries: two hex digits follow the cache's own prefix.
 PREFIXES: Final = 256
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is asked of a cache: live entries, bytes of each, gets and puts a second."""
+    """The load on a cache: live entries, bytes per value, gets and puts a second."""
 
     entries: int
     size_bytes: int
@@ -136,12 +138,12 @@ class Workload:
 
     @property
     def gb(self) -> float:
-        """The size of all entries."""
+        """The size of all entries, in GB (2**30 bytes)."""
         return self.entries * (self.size_bytes + ENTRY_OVERHEAD_BYTES) / _GB
 
 
 def month(service: Service, load: Workload) -> float:
-    """Return the dollars of a month."""
+    """Return the dollars of one month (730 hours)."""
     gets, puts = load.gets_s * _MONTH_SECONDS, load.puts_s * _MONTH_SECONDS
     if isinstance(service, Node):
         return math.ceil(load.gb / service.gb or 1) * service.hour * _MONTH_HOURS
@@ -157,7 +159,7 @@ def month(service: Service, load: Workload) -> float:
 
 
 def millions(store: ObjectStore, size_bytes: int) -> dict[str, float]:
-    """Return the dollars of a million of each of ``OPERATIONS``, on values of so many bytes."""
+    """Return the dollars of a million of each of ``OPERATIONS``, for values of *size_bytes*."""
     size_gb = size_bytes / _GB
     return {
         operation.name: 1e6
@@ -171,16 +173,13 @@ def millions(store: ObjectStore, size_bytes: int) -> dict[str, float]:
 
 
 def per_million(service: Service, load: Workload) -> float:
-    """Return the dollars of a million operations when everything that *load* pays in a month is shared out among them.
-
-    ``nan`` where it has none.
-    """
+    """Return the total dollars of a month divided by its millions of operations; ``nan`` if there are none."""
     operations = (load.gets_s + load.puts_s) * _MONTH_SECONDS
     return month(service, load) / operations * 1e6 if operations else math.nan
 
 
 def everything(entries: int) -> dict[str, dict[str, int]]:
-    """Return the requests of what goes over all entries; of ``purge``, when none has expired."""
+    """Return the requests of each operation that goes over all entries; of ``purge``, if none has expired."""
     pages = max(1, math.ceil(entries / _PAGE))
     lists = {"LIST": listings(entries)}
     removals = {"DeleteObjects": math.ceil(entries / _PAGE)}
@@ -188,16 +187,16 @@ def everything(entries: int) -> dict[str, dict[str, int]]:
 
 
 def listings(entries: int) -> int:
-    """Return the LISTs of ``keys``: one page, and where that is not all, the pages under each beginning that is left."""
+    """Return the number of LISTs of ``keys``: one page, and if there are more, the rest under each name prefix."""
     share = entries / _LISTED_UNDER
     left = (min(share, share * number - _PAGE) for number in range(1, _LISTED_UNDER + 1))
     return 1 + sum(math.ceil(rest / _PAGE) for rest in left if rest > 0)
 
 
 def break_even_gets_s(store: ObjectStore, other: Service, load: Workload) -> float:
-    """Return the gets a second at which *store* costs as much as *other*, 0 where it always costs more.
+    """Return the gets a second at which *store* costs as much as *other*; 0 if it always costs more.
 
-    Puts keep their share of the gets; *other* is taken as it stands for *load*.
+    Puts keep their ratio to gets. The cost of *other* is that of *load*, whatever the rate.
     """
     share = load.puts_s / load.gets_s if load.gets_s else 0.0
     idle = month(store, Workload(load.entries, load.size_bytes, 0, 0))
@@ -206,10 +205,10 @@ def break_even_gets_s(store: ObjectStore, other: Service, load: Workload) -> flo
 
 
 def break_even_gb(store: ObjectStore, other: Node | Serverless, load: Workload) -> float:
-    """Return from how many GB on *store* costs less than *other*, at the rates of *load*; ``inf`` where it never does.
+    """Return the GB above which *store* costs less than *other*, at the rates of *load*.
 
-    More or fewer entries of the same size; 0 where it costs less at any size. Nodes come whole, so it is a multiple of
-    what one holds.
+    Assumes more or fewer entries of the same size. 0: *store* costs less at any size; ``inf``: it never does. Nodes
+    come whole, so for a node it is a multiple of its capacity.
     """
     rates = Workload(0, load.size_bytes, load.gets_s, load.puts_s)
     requests = month(store, rates)
@@ -218,7 +217,7 @@ def break_even_gb(store: ObjectStore, other: Node | Serverless, load: Workload) 
         nodes = math.ceil(requests / gained) if gained > 0 else math.inf
         return max(0, nodes - 1) * other.gb
     gained = other.gb_hour * _MONTH_HOURS - store.gb_month
-    # Where it holds nearly nothing it bills the least that it bills, so S3 is cheaper there or not at all.
+    # Below least_gb the other's storage costs the same and S3's costs less, so S3 stays cheaper if it is at least_gb.
     units = month(other, rates) - other.least_gb * other.gb_hour * _MONTH_HOURS
     gb = (requests - units) / gained if gained > 0 else math.inf
     return gb if gb > other.least_gb else 0.0

@@ -1,4 +1,4 @@
-"""What a client counts, for monitoring systems: ``metrics.prometheus`` and ``metrics.opentelemetry``."""
+"""A client's statistics for monitoring systems: ``metrics.prometheus`` and ``metrics.opentelemetry``."""
 
 from __future__ import annotations
 
@@ -10,56 +10,56 @@ from ..prices import PRICES, ObjectStore
 
 T = TypeVar("T")
 
-#: What S3 bills as a read; all other requests but deletions, which are free, as a write.
+#: The kinds of requests that S3 bills as reads, and those that are free; all others are billed as writes.
 _READS: Final = frozenset(("get", "get_first", "get_range", "head"))
 _FREE: Final = frozenset(("delete", "delete_many", "abort_upload"))
 _GB: Final = 2**30
-#: What ``stats`` counts that is no event.
+#: The counts of ``stats`` that are not events.
 _GROUPS: Final = ("calls.", "errors.", "requests.", "bytes.", "near.")
 _PLAIN: Final = frozenset(("hits", "misses"))
-#: What the near tier holds now, beside what it counts.
+#: The figures of the near tier that show its current contents; the others are counts.
 _HELD: Final = ("entries", "bytes")
 
 
 def group(stats: Mapping[str, T], prefix: str) -> dict[str, T]:
-    """Return those of *stats* whose names begin with *prefix*, such as ``calls.``, by what follows it."""
+    """Return the figures of *stats* whose names begin with *prefix*, such as ``calls.``, under the rest of the name."""
     return {name.removeprefix(prefix): count for name, count in stats.items() if name.startswith(prefix)}
 
 
 def near(stats: Mapping[str, int]) -> dict[str, int]:
-    """Return what the near tier counts."""
+    """Return the near tier's counts."""
     return {what: count for what, count in group(stats, "near.").items() if what not in _HELD}
 
 
 def near_held(stats: Mapping[str, int]) -> dict[str, int]:
-    """Return what the near tier holds now: its entries and bytes."""
+    """Return the near tier's current contents: its entries and bytes."""
     return {what: count for what, count in group(stats, "near.").items() if what in _HELD}
 
 
 def events(stats: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    """Yield what happened beside calls and requests: refused entries, outages, retries, computations, ..."""
+    """Yield the counts of other events: refused entries, outages, retries, computations, ..."""
     for name, count in stats.items():
         if name not in _PLAIN and not name.startswith(_GROUPS):
             yield name, count
 
 
 def hit_rate(stats: Mapping[str, int]) -> float | None:
-    """Return the part of what was looked for that was found, ``None`` where nothing was."""
+    """Return the hits divided by all lookups; ``None`` if there were no lookups."""
     looked = stats.get("hits", 0) + stats.get("misses", 0)
     return stats.get("hits", 0) / looked if looked else None
 
 
 def storage_class(url: str) -> ObjectStore:
-    """Return the prices of the bucket in *url*: buckets of S3 Express One Zone are told by their names."""
+    """Return the prices of the bucket in *url*: buckets of S3 Express One Zone are recognised by their names."""
     bucket = url.partition("://")[2].partition("/")[0]
     standard, express = (service for service in PRICES if isinstance(service, ObjectStore))
     return express if bucket.endswith(EXPRESS) else standard
 
 
 def dollars(stats: Mapping[str, int], url: str = "") -> float:
-    """Return what the requests of *stats* cost in the bucket of *url*, by the prices of ``cloudcached.cost``.
+    """Return the dollars of the requests in *stats* in the bucket of *url*, at the prices of ``cloudcached.prices``.
 
-    Without storage, and without transfer out of the region; for a cache in memory, what they would cost on S3.
+    Storage and transfer out of the region are not included. For a cache in memory, return the dollars on S3 Standard.
     """
     prices = storage_class(url)
     moved = stats.get("bytes.read", 0) * prices.retrieval_gb + stats.get("bytes.written", 0) * prices.upload_gb

@@ -18,7 +18,8 @@ from ..engine.snapshot import UNKNOWN
 from . import dollars, events, group, near, near_held, storage_class
 
 _NAME: Final = "cloudcached"
-#: Calls that get a span; their awaited twins run them. What is computed, and what is awaited near, is below them.
+#: The methods that get a span; their async versions run them. Computed values, and near hits of async calls, are wrapped
+#: separately below.
 VERBS: Final = (
     *("get", "get_many", "gets", "has", "ttl", "info", "get_file"),
     *("put", "put_many", "put_file", "update", "cas", "touch", "persist", "expire_at", "incr"),
@@ -27,13 +28,13 @@ VERBS: Final = (
 
 
 class Instrumentation:
-    """What ``instrument`` did to a client; ``remove`` undoes it."""
+    """The instrumentation of a client by ``instrument``; ``remove`` undoes it."""
 
     def __init__(self, wrapped: Iterable[tuple[object, str]]) -> None:
         self._wrapped = tuple(wrapped)
 
     def remove(self) -> None:
-        """Let the client's calls go without spans and durations again; the counts stay registered."""
+        """Remove spans and durations from the client's calls; the counts stay registered."""
         for where, name in self._wrapped:
             vars(where).pop(name, None)
 
@@ -45,12 +46,12 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     tracer_provider: TracerProvider | None = None,
 ) -> Instrumentation:
-    """Report what *client* does: a span and a duration per call, and all that ``stats`` counts.
+    """Instrument *client*: report a span and a duration for each call, and all counts of ``stats``.
 
-    client: ``caches["default"].client`` in Django, ``cache.cache.client`` in Flask. cache: the attribute
-    ``cloudcached.cache`` of all. The providers default to the global ones. Keys are not reported: they may be personal.
-    A memoized function is a ``get_or_put``. Costs nothing where it is not called; each call of an instrumented client
-    takes some 20 microseconds more.
+    client: ``caches["default"].client`` in Django, ``cache.cache.client`` in Flask. cache: the value of the attribute
+    ``cloudcached.cache`` of every span and figure. The providers default to the global ones. Keys are not reported:
+    they may be personal data. A call of a memoized function is reported as ``get_or_put``. **Cost:** no requests; each
+    call of an instrumented client takes some 20 microseconds more, other clients are not affected.
     """
     tracer = (tracer_provider or get_tracer_provider()).get_tracer(_NAME)
     meter = (meter_provider or get_meter_provider()).get_meter(_NAME)
@@ -60,19 +61,17 @@ def instrument(
 
 
 class _Spans:
-    """What puts spans and durations around the calls of one client."""
+    """Adds spans and durations to the calls of one client."""
 
     def __init__(self, client: Client, cache: str, tracer: Tracer, meter: Meter) -> None:
         self._client = client
         self._cache = cache
         self._tracer = tracer
-        self._duration = meter.create_histogram(
-            "cloudcached.call.duration", unit="s", description="What callers waited for."
-        )
+        self._duration = meter.create_histogram("cloudcached.call.duration", unit="s", description="Duration of calls.")
         self._now = client._now  # noqa: SLF001 - the client's own clock
 
     def wrap(self) -> list[tuple[object, str]]:
-        """Wrap everything; return what was wrapped."""
+        """Wrap the client's calls; return the object and name of each wrapped method."""
         client, fills, reader = self._client, self._client.fills, self._client.reader
         wrapped: list[tuple[object, str, Callable[..., Any]]] = [
             *((client, verb, self._verb(verb, getattr(client, verb))) for verb in VERBS),
@@ -122,7 +121,7 @@ class _Spans:
         def near_value(key: str) -> Any:
             start_time, began = time.time_ns(), self._now()
             value = function(key)
-            if value is not UNKNOWN:  # else it is a get on the pool, which has a span of its own
+            if value is not UNKNOWN:  # otherwise it becomes a get on the pool, which has its own span
                 with self._span("get", began, start_time=start_time) as span:
                     span.set_attribute("cloudcached.hit", value is not MISSING)
             return value
@@ -137,7 +136,7 @@ def _get(span: Span, function: Callable[..., Any], key: str, default: Any = None
 
 
 def _observe(client: Client, meter: Meter, cache: str) -> None:
-    """Register the counts, which are read when they are asked for."""
+    """Register the counts; the meter reads them through callbacks."""
 
     def observed(label: str, pick: Callable[[dict[str, int]], Mapping[str, float]]) -> Callable[..., Any]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:

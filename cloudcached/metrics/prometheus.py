@@ -19,11 +19,12 @@ from . import dollars, events, group, near, near_held
 
 
 class CacheCollector(Collector):
-    """Shows what a client counts, each time that Prometheus asks; costs nothing between.
+    """Collects a client's statistics whenever Prometheus scrapes; costs nothing in between.
 
-    client: ``caches["default"].client`` in Django, ``cache.cache.client`` in Flask. cache: the label ``cache`` of all
-    series. Register it once per process: ``REGISTRY.register(CacheCollector(client))``. The figures are this process's:
-    under several workers, each is scraped for itself (``prometheus_client``'s multiprocess mode takes no collectors).
+    client: ``caches["default"].client`` in Django, ``cache.cache.client`` in Flask. cache: the value of the label
+    ``cache`` of all series. Register one collector per process: ``REGISTRY.register(CacheCollector(client))``. The
+    figures are those of this process; with several workers, scrape each worker separately (``prometheus_client``'s
+    multiprocess mode does not support collectors). **Cost:** no requests.
     """
 
     def __init__(self, client: Client, *, cache: str = "default") -> None:
@@ -31,23 +32,25 @@ class CacheCollector(Collector):
         self._cache = cache
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: which series there are shows in use."""
+        """Return nothing: the series are only known at collection."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
         """Yield all series."""
         stats = self._client.stats()
-        yield self._counts("lookups", "Keys that were looked for.", "result", _lookups(stats))
-        yield self._counts("calls", "Calls by verb.", "verb", group(stats, "calls."))
+        yield self._counts("lookups", "Keys that were looked up.", "result", _lookups(stats))
+        yield self._counts("calls", "Calls, by method.", "verb", group(stats, "calls."))
         yield self._counts(
-            "errors", "Calls that failed because of the store, by verb.", "verb", group(stats, "errors.")
+            "errors", "Calls that failed because of the store, by method.", "verb", group(stats, "errors.")
         )
         yield self._counts("requests", "Requests to the store.", "kind", group(stats, "requests."))
-        yield self._counts("bytes", "Bytes of bodies that were moved.", "direction", group(stats, "bytes."))
+        yield self._counts("bytes", "Bytes of bodies that were transferred.", "direction", group(stats, "bytes."))
         yield self._counts("events", "Refused entries, retries, outages, computations.", "event", dict(events(stats)))
-        yield self._counts("near", "What the near tier counts.", "what", near(stats))
+        yield self._counts("near", "Counts of the near tier.", "what", near(stats))
         yield self._held(stats)
-        cost = CounterMetricFamily("cloudcached_cost_dollars", "What the requests cost on S3.", labels=["cache"])
+        cost = CounterMetricFamily(
+            "cloudcached_cost_dollars", "Dollars that the requests cost on S3.", labels=["cache"]
+        )
         cost.add_metric([self._cache], dollars(stats, self._client.url))
         yield cost
         times = {
@@ -66,17 +69,19 @@ class CacheCollector(Collector):
         return family
 
     def _held(self, stats: dict[str, int]) -> Metric:
-        family = GaugeMetricFamily("cloudcached_near_held", "What the near tier holds.", labels=["cache", "what"])
+        family = GaugeMetricFamily(
+            "cloudcached_near_held", "Current entries and bytes of the near tier.", labels=["cache", "what"]
+        )
         for what, count in near_held(stats).items():
             family.add_metric([self._cache, what], count)
         return family
 
 
-#: Histograms: the group of their names in ``Client.latencies``, the series, what it shows, and its label.
+#: Histograms: the group of their names in ``Client.latencies``, the series, its help text, and its label.
 _TIMES = (
-    ("", "call", "What callers waited for.", "verb"),
-    ("store", "request", "What requests took.", "kind"),
-    ("near", "near_hit", "What hits of the near tier took.", "tier"),
+    ("", "call", "Duration of calls.", "verb"),
+    ("store", "request", "Duration of requests.", "kind"),
+    ("near", "near_hit", "Duration of near tier hits.", "tier"),
 )
 
 

@@ -1,7 +1,7 @@
-"""The status page: one HTML file and its figures as JSON, which Django and Flask only hand out.
+"""The status page: one HTML file and its figures as JSON, which Django and Flask only need to serve.
 
-Live figures are this process's own: ``Client.stats`` sends no request. What the bucket holds costs a few LISTs, so it
-is counted when somebody asks, within a budget, and remembered for a while.
+Live figures are those of this process: ``Client.stats`` sends no requests. Counting the bucket's contents costs a few
+LISTs, so it happens only on request, within a budget, and the result is kept for a while.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from ..metrics import dollars, events, group, hit_rate
 from ..runtime.clock import SystemClock
 from ..runtime.forks import PerProcess
 
-#: LISTs for one look at the bucket: up to 10,000 entries are counted exactly; and seconds for which it is remembered.
+#: The most LISTs of one count, which counts up to 10,000 entries exactly; and the seconds for which it is kept.
 LISTS: Final = 10
 REMEMBERED: Final = 60.0
-#: Beginnings of keys that are shown.
+#: The number of key prefixes that are shown.
 _ROWS: Final = 20
-#: What the page sends when it asks for the bucket's contents. No form or picture of another site can, so none can
-#: let a signed-in member of the staff spend requests.
+#: The header with which the page asks for the bucket's contents. A form or an image on another site cannot send it, so
+#: other sites cannot make a signed-in member of the staff spend requests.
 ASKING: Final = ("X-Requested-With", "cloudcached")
 
 
 def _page() -> tuple[str, Mapping[str, str]]:
-    """Return the page, and headers that let its own script and style run and nothing else."""
+    """Return the page, and headers that allow its own script and style and nothing else."""
     html = files(__name__).joinpath("page.html").read_text(encoding="utf-8")
     hashes = {}
     for tag in ("script", "style"):
@@ -46,7 +46,7 @@ def _page() -> tuple[str, Mapping[str, str]]:
     return html, {"Content-Security-Policy": policy, **PRIVATE}
 
 
-#: Headers of every answer: caches on the way, and the site's own, are to keep none.
+#: Headers of every answer: no cache on the way, nor the site's own, may keep it.
 PRIVATE: Final[Mapping[str, str]] = {
     "Cache-Control": "max-age=0, no-cache, no-store, must-revalidate, private",
     "Referrer-Policy": "same-origin",
@@ -55,10 +55,11 @@ PRIVATE: Final[Mapping[str, str]] = {
 
 
 class StatusPage:
-    """What a status page shows of some caches.
+    """The contents of a status page for some caches.
 
-    caches: returns the clients by the names that the page gives them; asked at each view. The page loads ``data/``
-    and, by a button, ``contents/?cache=NAME``, both beside its own URL. Who may see it is for the framework to say.
+    caches: a function that returns the clients by the names that the page shows; called at each view. The page loads
+    ``data/`` and, when a button is pressed, ``contents/?cache=NAME``, both relative to its own URL. The framework
+    decides who may see it.
     """
 
     #: Headers of the page, and of what it loads.
@@ -69,13 +70,13 @@ class StatusPage:
         self._caches = caches
         self._clock = SystemClock()
         self.html, self.page_headers = _page()
-        #: Held while a bucket is looked at; by client what was found, and until when it holds.
+        #: A lock that is held while a bucket is counted; and for each client, when its count becomes stale, and the count.
         self._looked: PerProcess[tuple[threading.Lock, dict[Client, tuple[float, dict[str, Any]]]]] = PerProcess(
             lambda: (threading.Lock(), {})
         )
 
     def data(self) -> dict[str, Any]:
-        """Return what this process's caches have done, for JSON. **Cost:** no request."""
+        """Return the statistics of this process's caches, for JSON. **Cost:** no requests."""
         return {
             "pid": os.getpid(),
             "now": self._clock.time(),
@@ -83,16 +84,16 @@ class StatusPage:
         }
 
     def contents(self, name: str, asking: str | None) -> dict[str, Any] | None:
-        """Return what the bucket of the cache *name* holds, for JSON; ``None`` for one that is not there.
+        """Return the count of the bucket's contents for the cache *name*, for JSON; ``None`` if there is no such cache.
 
-        asking: the header ``X-Requested-With`` of the request; without the page's own the answer is ``None`` too.
-        Raises ``StoreError``. **Cost:** up to 10 LISTs; none where the same was asked less than a minute ago.
+        asking: the header ``X-Requested-With`` of the request; unless it is the one that the page sends, the answer is
+        ``None`` too. Raises ``StoreError``. **Cost:** up to 10 LISTs; none if there is a count less than a minute old.
         """
         client = self._caches().get(name)
         if client is None or asking != ASKING[1]:
             return None
         lock, looked = self._looked()
-        with lock:  # whoever asks meanwhile gets the same
+        with lock:  # concurrent callers wait, and get the same count
             until, found = looked.get(client, (0.0, {}))
             if self._clock.monotonic() >= until:
                 found = _contents(client)
@@ -130,7 +131,7 @@ def _figures(name: str, client: Client) -> dict[str, Any]:
 
 
 def _finite(seconds: float) -> float | None:
-    """Return *seconds*, ``None`` for what JSON cannot say."""
+    """Return *seconds*, or ``None`` for infinity, which JSON cannot express."""
     return None if seconds == float("inf") else seconds
 
 
