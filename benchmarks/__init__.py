@@ -1,4 +1,7 @@
-"""The benchmarks. Where awscrt is installed, botocore would sign by it; what most people have is botocore's own."""
+"""The benchmarks.
+
+botocore would sign with awscrt if that is installed. Most people do not have it, so botocore's own signer is measured.
+"""
 
 import os
 

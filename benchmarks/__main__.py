@@ -1,8 +1,8 @@
-"""All benchmarks in one run, each in a process of its own, and what the pages show of them.
+"""Runs the benchmarks, each in its own process, and writes their figures into the pages.
 
     python -m benchmarks [SECTION...]            measure, keep the JSON in docs/figures, write the pages and pictures
     python -m benchmarks --render                write pages and pictures again from the JSON
-    python -m benchmarks --quick --figures DIR   tiny counts: whether it runs; JSON and pictures into DIR, no page
+    python -m benchmarks --quick --figures DIR   check that it runs, with tiny counts; JSON and pictures into DIR, no page
     python -m benchmarks growth --entries 1000000 --figures DIR
 
 Needs an S3 server in the environment (``benchmarks/on-ceph`` starts one).
@@ -21,41 +21,41 @@ from . import report
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     doc = __doc__ or ""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(report.SECTIONS))
-    parser.add_argument("--figures", type=Path, default=report.FIGURES, help="where the JSON and the pictures are kept")
-    parser.add_argument("--entries", type=int, help="how far growth goes")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--render", action="store_true")
+    parser.add_argument("--figures", type=Path, default=report.FIGURES, help="folder of the JSON and the pictures")
+    parser.add_argument("--entries", type=int, help="the largest cache of the section growth")
+    parser.add_argument("--quick", action="store_true", help="tiny counts: check that it runs")
+    parser.add_argument("--render", action="store_true", help="measure nothing; write pages and pictures from the JSON")
     arguments = parser.parse_args()
     unknown = set(arguments.sections) - set(report.SECTIONS)
     if unknown:
-        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(report.SECTIONS)}")
+        parser.error(f"no section {', '.join(sorted(unknown))}; choose from {', '.join(report.SECTIONS)}")
     ours = arguments.figures.resolve() == report.FIGURES.resolve()
     if arguments.quick and ours:
-        parser.error("--quick needs --figures: tiny counts are nothing to keep")
+        parser.error("--quick needs --figures: figures of tiny counts must not replace real ones")
     if not arguments.render:
         for name in arguments.sections or report.SECTIONS:
             _measure(name, arguments)
     figures = report.kept(arguments.figures)
     if importlib.util.find_spec("matplotlib"):
-        from . import plots  # noqa: PLC0415 - where it is installed
+        from . import plots  # noqa: PLC0415 - needs matplotlib
 
         plots.draw(figures, arguments.figures)
     else:
         print("no pictures: matplotlib is not installed", file=sys.stderr)
     if ours:
         report.write(figures)
-    for what, measured, wanted in report.ratios(figures):
-        print(f"{measured:8.2f}  {what}" + (f"  (wanted: {wanted})" if wanted else ""))
+    for what, measured, target in report.ratios(figures):
+        print(f"{measured:8.2f}  {what}" + (f"  (target: {target})" if target else ""))
 
 
 def _measure(name: str, arguments: argparse.Namespace) -> None:
-    """Run a section in a process of its own: the threads of one are not in the CPU time of another."""
+    """Run a section in its own process, so that the threads of one do not add to the CPU time of another."""
     began = time.monotonic()
     command = [sys.executable, "-m", f"benchmarks.{name}", "--json", str(arguments.figures / f"{name}.json")]
     if arguments.quick:

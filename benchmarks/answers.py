@@ -1,21 +1,21 @@
-"""What the FAQ shows of the other sections' figures: what a ``get`` takes by where it is answered."""
+"""The figures in the FAQ, taken from other sections: the time of a ``get`` by where its answer comes from."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from .common import duration, markdown, told_of
+from .common import duration, markdown, setup_of
 
-#: What is asked, in the words of ``compare``, and in those of the page.
+#: The subjects of ``compare`` to show, and their names on the page.
 ANSWERED_BY: Final = {
     "CloudCached, near": "the process's memory (near tier)",
-    "memcached, Django": "memcached, by Django",
-    "redis, Django": "Redis, by Django",
-    "file, Django": "a file, by Django",
-    "database (SQLite), Django": "SQLite, by Django",
-    "CloudCached, Django": "S3 next door, by Django",
-    "raw HTTP": "the same request by raw HTTP, unsigned",
-    "boto3": "the same by boto3",
+    "memcached, Django": "memcached, through Django",
+    "redis, Django": "Redis, through Django",
+    "file, Django": "a file, through Django",
+    "database (SQLite), Django": "SQLite, through Django",
+    "CloudCached, Django": "S3, through Django",
+    "raw HTTP": "S3, by raw HTTP signed beforehand",
+    "boto3": "S3, by boto3",
 }
 
 
@@ -29,15 +29,15 @@ def text(compare: dict[str, Any], bulk: dict[str, Any]) -> str:
     afar = bulk["from_afar"]
     many = [
         ("one by one", f"{afar['one_by_one_s']:.1f} s"),
-        ("by `get_many`", f"{afar['get_many_s']:.1f} s"),
+        ("with `get_many`", f"{afar['get_many_s']:.1f} s"),
     ]
     latency = f"{bulk['latency_ms']:.0f} ms"
     return "\n".join(
         [
-            told_of(compare),
+            setup_of(compare),
             "",
             markdown(("median of a `get` answered by", "32 B", "512 KB"), rows),
             "",
-            markdown((f"{bulk['entries']:,} entries, {latency} away", "take"), many),
+            markdown((f"{bulk['entries']:,} entries, with {latency} of latency", "time"), many),
         ]
     )

@@ -1,9 +1,9 @@
-"""What a call takes of the clock and of the processor, beside raw HTTP, obstore and boto3, and by its three doors.
+"""Wall and CPU time of a call, compared with raw HTTP, obstore and boto3, for ``Client``, Django and Flask.
 
     python -m benchmarks.bars [--rounds 400] [--quick] [--json FILE]
 
-Needs an S3 server in the environment (``AWS_ENDPOINT_URL`` and credentials) that lets anybody read a bucket by policy:
-raw HTTP is unsigned.
+Needs an S3 server in the environment (``AWS_ENDPOINT_URL`` and credentials) that supports bucket policies: raw HTTP is
+unsigned, so anybody must be allowed to read.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from obstore.store import S3Store
 
 from cloudcached import Client
 
-from .common import BUCKET, duration, in_turns, markdown, pairs, s3_client, section, told_of, where
+from .common import BUCKET, duration, in_turns, markdown, pairs, s3_client, section, setup_of, where
 from .subjects import configure_django, ours
 
 VALUE = "x" * 32
 #: Rounds before the counted ones: connections, caches, imports.
 WARM_UP = 30
-#: The other two ways to a cache.
+#: The subjects that use a cache through a framework.
 DOORS = ("CloudCached, Django", "CloudCached, Flask")
 
 
 def raw_get(key: str) -> Callable[[], object]:
-    """Return an unsigned keep-alive GET: the floor."""
+    """Return an unsigned GET over a keep-alive connection: the lower bound."""
     endpoint = urlsplit(os.environ["AWS_ENDPOINT_URL"])
     connection = http.client.HTTPConnection(endpoint.hostname or "", endpoint.port)
 
@@ -50,7 +50,7 @@ def raw_get(key: str) -> Callable[[], object]:
 
 
 def native() -> S3Store:
-    """Return the bucket by bare obstore."""
+    """Return the bucket as a store of bare obstore."""
     return S3Store(
         BUCKET,
         config={
@@ -66,7 +66,7 @@ def native() -> S3Store:
 
 
 def native_get(store: S3Store, key: str) -> Callable[[], object]:
-    """Return a GET by bare obstore, body and metadata."""
+    """Return a GET by bare obstore, of body and metadata."""
 
     def get() -> object:
         result = obstore.get(store, key)
@@ -76,7 +76,7 @@ def native_get(store: S3Store, key: str) -> Callable[[], object]:
 
 
 def many(cache: Client, s3: Any, count: int, runs: int) -> dict[str, Any]:
-    """Return the seconds of ``get_many`` and of a boto3 loop over the same entries."""
+    """Return the seconds of ``get_many``, and of a loop with boto3 over the same entries."""
     keys = [f"many-{number}" for number in range(count)]
     cache.put_many(dict.fromkeys(keys, VALUE), replace=True)
     objects = [info.object_key for key in keys if (info := cache.info(key))]
@@ -93,7 +93,7 @@ def many(cache: Client, s3: Any, count: int, runs: int) -> dict[str, Any]:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return all figures of one run."""
+    """Measure everything, and return the figures."""
     rounds, count, runs = (5, 40, 1) if arguments.quick else (arguments.rounds, 1000, 3)
     s3 = s3_client()
     anybody = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/*"}
@@ -127,9 +127,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         return {
             **where(("obstore", "boto3", "django", "flask-caching")),
             "rounds": rounds,
-            "get": {name: samples.told() for name, samples in in_turns(gets, rounds=rounds, warm_up=WARM_UP).items()},
+            "get": {
+                name: samples.summary() for name, samples in in_turns(gets, rounds=rounds, warm_up=WARM_UP).items()
+            },
             "put": {
-                name: samples.told() for name, samples in in_turns(puts, rounds=rounds // 2, warm_up=WARM_UP).items()
+                name: samples.summary() for name, samples in in_turns(puts, rounds=rounds // 2, warm_up=WARM_UP).items()
             },
             "many_entries": count,
             "many": many(cache, s3, count, runs),
@@ -143,8 +145,8 @@ def text(figures: dict[str, Any]) -> str:
         for verb in ("get", "put")
         for name, row in figures[verb].items()
     ]
-    head = f"32 bytes, {figures['rounds']} rounds in turns; {told_of(figures)}:"
-    return f"{head}\n\n{markdown(('', 'median wall', '95 %', 'CPU'), rows)}"
+    head = f"32 bytes, {figures['rounds']} interleaved rounds; {setup_of(figures)}:"
+    return f"{head}\n\n{markdown(('', 'median time', '95 %', 'CPU time'), rows)}"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Many entries at once: beside what the gateway gives raw connections, and over a network that takes its time.
+"""Many entries at once, compared with raw connections to the gateway, and over a network with latency.
 
     python -m benchmarks.bulk [--quick] [--json FILE]
 
-Raw connections are as many as the library has requests under way: as the pool has threads, of DeleteObjects fewer. Pairs
-take turns.
+There are as many raw connections as the library has requests in flight: one for each thread of the pool, fewer for
+DeleteObjects. The calls of a pair are interleaved.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cloudcached.engine.bulk import DELETES_AT_ONCE
 from cloudcached.runtime.pool import WIDTH
 
 from . import latency
-from .common import BUCKET, environment, in_turns, markdown, pairs, rounded, s3_client, section, told_of, where
+from .common import BUCKET, environment, in_turns, markdown, pairs, rounded, s3_client, section, setup_of, where
 from .raw import Raw, all_of
 
 VALUE = "x" * 32
@@ -29,10 +29,10 @@ BATCH = 1000
 
 
 def against_raw(count: int, runs: int) -> dict[str, Any]:
-    """Return each bulk verb beside as many raw connections as it has requests under way.
+    """Return the figures of each bulk method, compared with as many raw connections as it has requests in flight.
 
-    Of *count* entries: a run of 1,000 is over too soon, and pairs swing by a third. What was deleted is written again
-    before the next run, outside of its time.
+    count: the number of entries; runs of 1,000 are too short, and their pairs vary by a third. Deleted entries are
+    written again before the next run, outside of the measured time.
     """
     s3 = s3_client()
     raw = Raw(s3)
@@ -40,7 +40,7 @@ def against_raw(count: int, runs: int) -> dict[str, Any]:
     entries = {f"key-{number}": VALUE for number in range(count)}
     cache.put_many(entries, replace=True)
     names = [info.object_key for key in entries if (info := cache.info(key))]
-    # An entry as it is: what put_many sends for each.
+    # The body and metadata of an entry, as put_many sends them for each.
     entry = s3.get_object(Bucket=BUCKET, Key=names[0])
     body, metadata = entry["Body"].read(), entry["Metadata"]
     gets = [raw.get(name) for name in names]
@@ -62,7 +62,7 @@ def against_raw(count: int, runs: int) -> dict[str, Any]:
             "CloudCached": lambda: cache.put_many(entries, replace=True),
         },
         "keys": {"raw": raw_keys(raw, cache), "CloudCached": list_all},
-        "delete_many": {  # the last: it leaves nothing
+        "delete_many": {  # comes last, since it removes the entries
             "raw": lambda: all_of(deletes, DELETES_AT_ONCE),
             "CloudCached": lambda: cache.delete_many(entries),
         },
@@ -77,8 +77,8 @@ def against_raw(count: int, runs: int) -> dict[str, Any]:
 
 
 def listings(cache: Client) -> list[tuple[str, str]]:
-    """Return the prefix and the name to begin behind of each LIST that ``keys`` sends, in their order."""
-    store: Any = cache.engine.store  # what it sends, and not what it is believed to send
+    """Return the prefix and the start-after name of each LIST that ``keys`` sends, in order."""
+    store: Any = cache.engine.store  # to see the requests that are really sent
     send, sent = store.list, []
 
     def noted(prefix: str, *, after: str = "", timeout: float) -> Any:
@@ -94,13 +94,16 @@ def listings(cache: Client) -> list[tuple[str, str]]:
 
 
 def raw_keys(raw: Raw, cache: Client) -> Callable[[], None]:
-    """Return the LISTs of ``keys``: the first page alone, for it tells what follows, then the prefixes at once."""
+    """Return a call that sends the LISTs of ``keys``: first the first page, which decides the rest, then all prefixes.
+
+    The prefixes are listed concurrently, the pages of one prefix in order.
+    """
     first, *rest = listings(cache)
     under: dict[str, list[Callable[[], object]]] = {}
     for prefix, after in rest:
         under.setdefault(prefix, []).append(raw.list(prefix, after))
     begin = raw.list(*first)
-    # Threads that stay: a run has so few requests that new connections would count.
+    # The threads are kept between runs: a run has so few requests that new connections would matter.
     crew = ThreadPoolExecutor(WIDTH)
 
     def pages_of(requests: list[Callable[[], object]]) -> None:
@@ -115,7 +118,7 @@ def raw_keys(raw: Raw, cache: Client) -> Callable[[], None]:
 
 
 def from_afar(count: int) -> dict[str, float]:
-    """Return the seconds of ``get_many`` with latency, and of the same one by one, and how often one is in the other."""
+    """Return the seconds of ``get_many`` with latency, those of single gets of the same keys, and their ratio."""
     with latency.added(LATENCY_S) as endpoint:
         cache = Client(f"s3://{BUCKET}/afar", signing_key="benchmark", s3=environment(endpoint))
         entries = {f"key-{number}": VALUE for number in range(count)}
@@ -127,12 +130,12 @@ def from_afar(count: int) -> dict[str, float]:
         }
         taken = in_turns(calls, rounds=1, warm_up=0)
         taken["get_many"] = in_turns({"": calls["get_many"]}, rounds=3, warm_up=0)[""]
-    loop, many = (taken[name].told()["p50_ms"] / 1e3 for name in calls)
+    loop, many = (taken[name].summary()["p50_ms"] / 1e3 for name in calls)
     return {"one_by_one_s": rounded(loop), "get_many_s": rounded(many), "times_as_fast": rounded(loop / many)}
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return all figures."""
+    """Measure everything, and return the figures."""
     count, runs = (64, 2) if arguments.quick else (1000, 5)
     return {
         **where(("obstore", "boto3")),
@@ -148,7 +151,7 @@ def text(figures: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     width = figures["connections"]
     fewer = {verb: pair["connections"] for verb, pair in figures["against_raw"].items() if "connections" in pair}
-    told = "".join(f" (of `{verb}` {number})" for verb, number in fewer.items() if number != width)
+    exceptions = "".join(f" ({number} for `{verb}`)" for verb, number in fewer.items() if number != width)
     rows = [
         (
             f"`{verb}` of {pair['entries']:,}",
@@ -161,15 +164,15 @@ def text(figures: dict[str, Any]) -> str:
     return "\n".join(
         [
             (
-                f"{width} raw connections{told} and as many of CloudCached's, medians of interleaved pairs;"
-                f" {told_of(figures)}:"
+                f"{width} raw connections{exceptions} and as many of CloudCached's, medians of interleaved pairs;"
+                f" {setup_of(figures)}:"
             ),
             "",
             markdown(("", "raw HTTP", "CloudCached", "CloudCached / raw"), rows),
             "",
             (
-                f"With {figures['latency_ms']:.0f} ms of added latency {figures['entries']:,} gets take"
-                f" {afar['one_by_one_s']:.1f} s one by one and {afar['get_many_s']:.2f} s by `get_many`:"
+                f"With {figures['latency_ms']:.0f} ms of added latency, {figures['entries']:,} gets take"
+                f" {afar['one_by_one_s']:.1f} s one by one and {afar['get_many_s']:.2f} s with `get_many`, which is"
                 f" {afar['times_as_fast']:.0f} times as fast."
             ),
         ]

@@ -1,6 +1,7 @@
-"""What all benchmarks share: taking turns, what is told of many times, where it ran, and writing between marks.
+"""Shared by all benchmarks: interleaved timing, statistics, a description of the setup, and writing into pages.
 
-Times on one machine swing with what else it does. So whatever is compared takes turns, and ratios within a run count.
+Times on one machine vary with its other work. So calls that are compared are interleaved, and only ratios within one
+run count.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from urllib.parse import urlsplit
 
 import boto3
 
-#: Each process has one of its own, and removes it at the end.
+#: Each process has its own bucket, and removes it at the end.
 BUCKET = f"cloudcached-benchmark-{os.getpid()}"
-#: Of whatever is random: values, and the order of keys.
+#: The seed of everything random: values, and the order of keys.
 SEED = 20090413
 KIB, MIB = 2**10, 2**20
 
@@ -36,8 +37,8 @@ class Samples:
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
-    def told(self) -> dict[str, float]:
-        """Return what is told of them: milliseconds, but ``total_s`` and the number of calls."""
+    def summary(self) -> dict[str, float]:
+        """Return their statistics: milliseconds, except ``total_s`` and the number of calls."""
         ordered = sorted(self.wall)
         figures = {
             "mean_ms": statistics.fmean(ordered) * 1e3,
@@ -51,14 +52,14 @@ class Samples:
 
 
 def rounded(figure: float) -> float:
-    """Return four digits of a figure: more would only be noise in the JSON that is kept."""
+    """Return *figure* rounded to four digits: more would only be noise in the JSON that is kept."""
     return float(f"{figure:.4g}")
 
 
 def in_turns(
     calls: Mapping[str, Callable[[], object]], *, rounds: int, seconds: float = float("inf"), warm_up: int = 3
 ) -> dict[str, Samples]:
-    """Return the times of each call, all in turn for so many *rounds*, or fewer when *seconds* have passed."""
+    """Return the times of each call. All are called in turn, for so many *rounds*, or until *seconds* have passed."""
     samples = {name: Samples() for name in calls}
     end = time.perf_counter() + seconds
     for number in range(rounds + warm_up):
@@ -75,7 +76,7 @@ def in_turns(
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Return the seconds that one call takes."""
+    """Return the seconds that *call* takes."""
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
@@ -84,10 +85,10 @@ def timed(call: Callable[[], object]) -> float:
 def pairs(
     calls: Mapping[str, Callable[[], object]], count: int, *, before: Callable[[], object] = lambda: None
 ) -> dict[str, Any]:
-    """Return the seconds of each call in *count* runs in turns, their medians, and the median ratio of first to others.
+    """Return the seconds of each call in *count* interleaved runs, their medians, and the median ratios first / other.
 
-    The order is turned round each time, so that none always follows another. All are called once before: of two that
-    write, none finds less to overwrite than the other. *before* each call, and not counted: what it needs to be there.
+    The order is reversed each time, so that no call always follows another. All are called once first: of two calls
+    that write, neither finds less to overwrite than the other. before: prepares each call, outside of its time.
     """
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
@@ -107,7 +108,7 @@ def pairs(
 
 
 def where(packages: Iterable[str]) -> dict[str, Any]:
-    """Return where and when a benchmark ran, and the versions of what it measured."""
+    """Return where and when a benchmark ran, and the versions of the *packages* that it measured."""
     return {
         "machine": f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}",
         "versions": versions(packages),
@@ -122,7 +123,7 @@ def _endpoint() -> str:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those packages that are installed."""
+    """Return the versions of those of the *packages* that are installed."""
     found = {}
     for name in packages:
         try:
@@ -133,8 +134,8 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def s3_client() -> Any:
-    """Return a boto3 client, with a connection for each of 64 threads, of a server that has the bucket."""
-    from botocore.config import Config  # noqa: PLC0415 - what is not needed is not imported
+    """Return a boto3 client with connections for 64 threads, after creating the bucket."""
+    from botocore.config import Config  # noqa: PLC0415 - imported only if it is needed
 
     s3 = boto3.client("s3", config=Config(max_pool_connections=64, retries={"total_max_attempts": 3}))
     make_bucket(s3, BUCKET)
@@ -142,14 +143,14 @@ def s3_client() -> Any:
 
 
 def make_bucket(s3: Any, name: str) -> None:
-    """Make a bucket that is removed at the end, unless this run has it already."""
+    """Create a bucket, which is removed at the end, unless this run has created it already."""
     if name not in _made:
         s3.create_bucket(Bucket=name)
         _made.append(name)
 
 
 def remove_buckets() -> None:
-    """Remove all buckets of this run and what is in them."""
+    """Remove all buckets of this run and their contents."""
     s3 = boto3.client("s3") if _made else None
     while s3 and _made:
         name = _made.pop()
@@ -161,7 +162,7 @@ def remove_buckets() -> None:
 
 
 def environment(endpoint: str) -> dict[str, str]:
-    """Return boto3's names for what leads to the server of the environment by another endpoint."""
+    """Return boto3's settings for the environment's server at another endpoint."""
     return {
         "endpoint_url": endpoint,
         "aws_access_key_id": os.environ["AWS_ACCESS_KEY_ID"],
@@ -170,18 +171,18 @@ def environment(endpoint: str) -> dict[str, str]:
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table."""
+    """Return a table in Markdown."""
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def size_name(size: int) -> str:
-    """Return bytes for people: 32 B, 512 KB, 8 MB."""
+    """Return *size* in bytes as text: 32 B, 512 KB, 8 MB."""
     return f"{size} B" if size < KIB else f"{size // KIB} KB" if size < MIB else f"{size // MIB} MB"
 
 
 def duration(milliseconds: float) -> str:
-    """Return a time for people."""
+    """Return a time as text with three digits."""
     for limit, factor, unit in ((1, 1e3, "us"), (1e3, 1, "ms")):
         if milliseconds < limit:
             figure = milliseconds * factor
@@ -189,14 +190,14 @@ def duration(milliseconds: float) -> str:
     return f"{milliseconds / 1e3:.2f} s"
 
 
-def told_of(figures: Mapping[str, Any]) -> str:
-    """Return where it was measured, for people."""
+def setup_of(figures: Mapping[str, Any]) -> str:
+    """Return the machine, the server, the date and the versions of a measurement, as text."""
     installed = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
     return f"{figures['machine']}, {figures['server']}, {figures['date']} ({installed})"
 
 
 def insert(page: Path, text: str, name: str = "") -> None:
-    """Put *text* between the marks of a page: the only ones, or those of a *name*."""
+    """Put *text* between the marks with this *name* in a page; "" names the page's only marks."""
     title = f"figures {name}".rstrip()
     old = page.read_text(encoding="utf-8")
     head, begin, rest = old.partition(f"<!-- {title}: begin (make bench) -->\n")
@@ -207,18 +208,18 @@ def insert(page: Path, text: str, name: str = "") -> None:
 
 
 def write_json(figures: Mapping[str, Any], path: Path) -> None:
-    """Keep the figures."""
+    """Write the figures to a file."""
     path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def section(run: Callable[[argparse.Namespace], dict[str, Any]], doc: str | None, *more: tuple[str, Any]) -> None:
-    """Be the command of one section: measure, print the JSON, and write it where asked.
+    """Run the command line of one section: measure, then write the JSON to a file or print it.
 
-    more: further options, with their default; its type is theirs.
+    more: names and defaults of further options; an option's type is that of its default.
     """
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
-    parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--quick", action="store_true", help="tiny counts: whether it runs, not how fast")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--quick", action="store_true", help="tiny counts: check that it runs, not how fast")
     for name, default in more:
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"default: {default}")
     arguments = parser.parse_args()

@@ -1,8 +1,8 @@
-"""CloudCached beside S3 clients, Django's caches and other caches on S3: by size, by threads, and with latency.
+"""Compares CloudCached with S3 clients, Django's caches and other caches on S3: by size, by threads, with latency.
 
     python -m benchmarks.compare [--seconds 8] [--quick] [--json FILE]
 
-Values are random bytes: nothing is gained by compression, and what tries pays for it.
+Values are random bytes: compression gains nothing, and a cache that tries it pays for the attempt.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from .common import (
     rounded,
     s3_client,
     section,
+    setup_of,
     size_name,
-    told_of,
     where,
 )
 from .subjects import PACKAGES, Subject, all_subjects, bare_obstore, boto3_alone, crt, installed, raw_http
@@ -46,15 +46,15 @@ from .subjects import PACKAGES, Subject, all_subjects, bare_obstore, boto3_alone
 SIZES = (32, 4 * KIB, 64 * KIB, 512 * KIB, 8 * MIB, 64 * MIB)
 THREADS = (1, 4, 16, 64)
 LATENCIES_MS = (0, 5, 20)
-#: Threads of the runs with latency: a page, and a busy site.
+#: Threads of the runs with latency: one page at a time, and a busy site.
 FEW_AND_MANY = (1, 32)
-#: Who is asked by many threads, besides what asks S3: servers of their own.
+#: The subjects that are measured with many threads besides those that use S3: other servers.
 SERVERS = ("redis, Django", "memcached, Django")
 ROUNDS, REPEATS = 300, 3
 
 
 def by_size(subjects: list[Subject], sizes: Iterable[int], rounds: int, seconds: float) -> dict[str, Any]:
-    """Return the times of gets and of puts, by size and subject; each subject gets and puts the same bytes."""
+    """Return the times of gets and of puts, by size and subject; all subjects put and get the same bytes."""
     dice, figures = random.Random(SEED), {}  # noqa: S311 - the same bytes in each run
     for size in sizes:
         print(f"  values of {size_name(size)}", file=sys.stderr, flush=True)
@@ -68,17 +68,17 @@ def by_size(subjects: list[Subject], sizes: Iterable[int], rounds: int, seconds:
         put_samples = in_turns(puts, rounds=most, seconds=seconds, warm_up=warm_up)
         for subject in able:
             if subject.get("key") != values[subject.name]:
-                raise SystemExit(f"{subject.name} gave other bytes than it was given")
+                raise SystemExit(f"{subject.name} returned bytes other than those that were put")
         get_samples = in_turns(gets, rounds=most, seconds=seconds, warm_up=warm_up)
         figures[str(size)] = {
-            "get": {name: samples.told() for name, samples in get_samples.items()},
-            "put": {name: samples.told() for name, samples in put_samples.items()},
+            "get": {name: samples.summary() for name, samples in get_samples.items()},
+            "put": {name: samples.summary() for name, samples in put_samples.items()},
         }
     return figures
 
 
 def rate(call: Callable[[str], object], threads: int, seconds: float, pool: ThreadPoolExecutor) -> float:
-    """Return the calls a second of so many threads, each with a key of its own."""
+    """Return the calls a second of so many threads, each with its own key."""
     ready = threading.Barrier(threads + 1)
     end = 0.0
 
@@ -99,7 +99,7 @@ def rate(call: Callable[[str], object], threads: int, seconds: float, pool: Thre
 
 
 def rates(subjects: list[Subject], threads: Iterable[int], seconds: float, repeats: int) -> dict[str, Any]:
-    """Return the gets of 32 bytes a second, by number of threads and subject: medians of interleaved runs."""
+    """Return gets of 32 bytes a second, by number of threads and subject: medians of interleaved runs."""
     figures: dict[str, Any] = {}
     for count in threads:
         print(f"  {len(subjects)} subjects, {count} threads", file=sys.stderr, flush=True)
@@ -108,7 +108,7 @@ def rates(subjects: list[Subject], threads: Iterable[int], seconds: float, repea
             for subject in subjects:
                 for number in range(count):
                     subject.put(f"key-{number}", subject.value(b"x" * 32))
-                rate(subject.get, count, 0, pool)  # connections
+                rate(subject.get, count, 0, pool)  # opens connections
             for _ in range(repeats):
                 for subject in subjects:
                     taken[subject.name].append(rate(subject.get, count, seconds, pool))
@@ -117,7 +117,7 @@ def rates(subjects: list[Subject], threads: Iterable[int], seconds: float, repea
 
 
 def at(endpoint: str) -> list[Subject]:
-    """Return the S3 clients that go to the same server by another endpoint."""
+    """Return the S3 clients, using the same server through another endpoint."""
     s3 = boto3.client("s3", config=BotoConfig(max_pool_connections=64), endpoint_url=endpoint)
     cache = Client(f"s3://{BUCKET}/latency", signing_key="benchmark", s3=environment(endpoint))
     return [
@@ -130,7 +130,7 @@ def at(endpoint: str) -> list[Subject]:
 
 
 def with_latency(milliseconds: Iterable[int], seconds: float, repeats: int) -> dict[str, Any]:
-    """Return gets a second by latency, threads and subject; each latency has a forwarder, which take turns."""
+    """Return gets a second by latency, threads and subject; each latency has its own forwarder, runs are interleaved."""
     with ExitStack() as stack:
         subjects: list[Subject] = []
         labels = []
@@ -148,7 +148,7 @@ def with_latency(milliseconds: Iterable[int], seconds: float, repeats: int) -> d
 
 
 def forwarder(seconds: float) -> dict[str, float]:
-    """Return what the forwarder costs: raw gets of 32 threads a second, to the server and through a forwarder."""
+    """Return the cost of the forwarder: raw gets a second of 32 threads, without it and through it."""
 
     def raw_rate(endpoint: str) -> float:
         (subject,) = (subject for subject in at(endpoint) if subject.name == "raw HTTP")
@@ -158,7 +158,7 @@ def forwarder(seconds: float) -> dict[str, float]:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return all figures."""
+    """Measure everything, and return the figures."""
     quick = arguments.quick
     seconds = 0.2 if quick else arguments.seconds
     spell, repeats = (0.05, 1) if quick else (0.4, REPEATS)
@@ -178,17 +178,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 def text(figures: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     sizes, forwarded = figures["sizes"], figures["forwarder_per_s"]
-    parts = [f"{told_of(figures)}."]
+    parts = [f"{setup_of(figures)}."]
     for verb in ("get", "put"):
-        parts.append(f"Median wall time of a `{verb}`, by size; in brackets the CPU time of this process:")
+        parts.append(f"Median time of a `{verb}` by size, with the CPU time of the client's process in brackets:")
         names = sizes[next(iter(sizes))][verb]
         rows = [(name, *(_cell(column[verb].get(name)) for column in sizes.values())) for name in names]
         parts.append(markdown((f"`{verb}`", *(size_name(int(size)) for size in sizes)), rows))
-    parts.append("Gets of 32 bytes a second, by threads of one process:")
+    parts.append("Gets of 32 bytes a second, by number of threads in one process:")
     parts.append(_rates("threads", figures["threads"]))
     parts.append(
-        "The same with added latency (milliseconds, threads). The forwarder that adds it lets"
-        f" {forwarded['forwarded']:,.0f} raw gets a second through, of {forwarded['direct']:,.0f} without it:"
+        "The same with added latency (milliseconds, threads). A forwarder adds it; the forwarder alone limits raw gets"
+        f" to {forwarded['forwarded']:,.0f} a second, from {forwarded['direct']:,.0f} without it:"
     )
     columns = {
         f"{added} ms, {threads}": row

@@ -1,12 +1,12 @@
-"""Files up and down, by CloudCached and by boto3's transfer manager, in one interleaved run.
+"""Uploads and downloads of files, by CloudCached and by boto3's transfer manager, in one interleaved run.
 
     python -m benchmarks.files [--megabytes 200] [--rounds 3] [--pause 0] [--json docs/figures/files.json]
     python -m benchmarks --render                write the kept figures into docs/files.md
 
-Needs an S3 server in the environment (``AWS_ENDPOINT_URL`` and credentials), with room for two files. Each measurement
-is a process of its own: seconds and CPU time of the transfer alone, and by how much its resident memory grew at most,
-imports, connections and a small file up and down being behind it. Times on one machine swing with what else it does:
-the ratios within a run are what counts.
+Needs an S3 server in the environment (``AWS_ENDPOINT_URL`` and credentials), with space for two files. Each measurement
+runs in its own process, which first imports everything, opens connections and transfers a small file. Then it measures
+the seconds and CPU time of the transfer alone, and the peak growth of its resident memory. Times on one machine vary
+with its other work: only the ratios within one run count.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ import boto3
 
 from cloudcached import Client
 
-from .common import SEED, markdown, rounded, told_of, where, write_json
+from .common import SEED, markdown, rounded, setup_of, where, write_json
 
 BUCKET = "cloudcached-benchmark"
 WAYS = ("CloudCached", "boto3")
 VERBS = ("put", "get")
 MEGABYTE = 1_000_000
-#: Bytes of the file before the counted one: enough to go up in parts by both.
+#: Bytes of the file before the measured one: large enough that both upload it in parts.
 WARM_UP = 20_000_000
-#: Bytes of random data that a file repeats.
+#: Bytes of the random data that is repeated in a file.
 BLOCK = 16 << 20
 
 
 def transfers(way: str) -> dict[str, Callable[[str, Path], object]]:
-    """Return how a file goes up, comes down and is removed."""
+    """Return the calls that upload, download and remove a file."""
     if way == "boto3":
         s3 = boto3.client("s3")
         return {
@@ -67,14 +67,14 @@ def memory(name: str) -> int:
 
 
 def child(way: str, verb: str, path: Path) -> None:
-    """Do one transfer and print what it took."""
+    """Do one transfer, and print its figures."""
     ways = transfers(way)
     small = path.with_name(f"{path.name}.small")
     small.write_bytes(os.urandom(WARM_UP))
     for step in ("put", "get", "delete"):
         ways[step](f"small {verb}", small)
     small.unlink()
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
     before = memory("VmRSS")
     began, cpu = time.perf_counter(), time.process_time()
     ways[verb]("file", path)
@@ -83,7 +83,7 @@ def child(way: str, verb: str, path: Path) -> None:
 
 
 def measure(way: str, verb: str, path: Path) -> dict[str, float]:
-    """Return what one transfer took in a process of its own."""
+    """Return the figures of one transfer, made in its own process."""
     command = [sys.executable, "-m", "benchmarks.files", "--child", way, verb, str(path)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)  # noqa: S603 - this program
     figures: dict[str, float] = json.loads(done.stdout)
@@ -91,7 +91,10 @@ def measure(way: str, verb: str, path: Path) -> dict[str, float]:
 
 
 def run(size: int, rounds: int, pause: float) -> dict[str, Any]:
-    """Return the figures of all transfers, both ways in turn; a pause of seconds lets a server collect what was removed."""
+    """Measure all transfers, both ways interleaved, and return the figures.
+
+    pause: seconds after each removal, in which the server can reclaim the space.
+    """
     s3 = boto3.client("s3")
     if BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
         s3.create_bucket(Bucket=BUCKET)
@@ -102,7 +105,7 @@ def run(size: int, rounds: int, pause: float) -> dict[str, Any]:
         with source.open("wb") as file:
             for start in range(0, size, BLOCK):
                 file.write(block[: size - start])
-        # The first file of its size takes server and system longer: they have to find room for it.
+        # The first file of a size takes longer: the server and the system have to allocate space for it.
         warm_up = transfers("boto3")
         for verb, path in (("put", source), ("get", target), ("delete", source)):
             warm_up[verb]("warm-up", path)
@@ -114,7 +117,7 @@ def run(size: int, rounds: int, pause: float) -> dict[str, Any]:
                     taken[verb][way].append(measure(way, verb, path))
                     print(f"{verb} by {way}: {taken[verb][way][-1]}", file=sys.stderr)
                 if not filecmp.cmp(source, target, shallow=False):
-                    raise SystemExit(f"{way} brought another file back")
+                    raise SystemExit(f"{way} returned a different file")
                 target.unlink()
                 transfers(way)["delete"]("file", source)
                 time.sleep(pause)
@@ -128,14 +131,14 @@ def run(size: int, rounds: int, pause: float) -> dict[str, Any]:
 
 
 def ratio(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> float:
-    """Return the median ratio of the seconds of each pair, as ``common.pairs`` does: a slow minute meets both of it."""
+    """Return the median of the ratios of each pair, as ``common.pairs`` does: a slow minute affects both of a pair."""
     return rounded(
         statistics.median(one["seconds"] / other["seconds"] for one, other in zip(ours, theirs, strict=True))
     )
 
 
 def summary(runs: list[dict[str, float]]) -> dict[str, Any]:
-    """Return the seconds of some runs, the medians, and the most memory of any."""
+    """Return the seconds of all runs, the medians, and the largest extra memory."""
     return {
         "runs_s": [rounded(run["seconds"]) for run in runs],
         "seconds": statistics.median(run["seconds"] for run in runs),
@@ -147,8 +150,8 @@ def summary(runs: list[dict[str, float]]) -> dict[str, Any]:
 def table(figures: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     size = figures["bytes"]
-    # Earlier runs did not keep their server.
-    place = told_of({"server": "a Ceph gateway on loopback", **figures})
+    # Earlier runs did not record their server.
+    place = setup_of({"server": "a Ceph gateway on loopback", **figures})
     names = {("put", "boto3"): "boto3's `upload_file`", ("get", "boto3"): "boto3's `download_file`"}
     rows = [
         (
@@ -164,22 +167,22 @@ def table(figures: dict[str, Any]) -> str:
     up, down = (figures["ratio"][verb] for verb in VERBS)
     return "\n".join(
         [
-            f"A file of {size / MEGABYTE:,.0f} MB, medians of {figures['rounds']} interleaved; {place}:",
+            f"A file of {size / MEGABYTE:,.0f} MB, medians of {figures['rounds']} interleaved runs; {place}:",
             "",
-            markdown(("", "seconds", "MB/s", "CPU seconds", "extra memory at most"), rows),
+            markdown(("", "seconds", "MB/s", "CPU seconds", "peak extra memory"), rows),
             "",
-            f"CloudCached / boto3, seconds, medians of the pairs: {up:.2f} up, {down:.2f} down (wanted: 1 or less).",
+            f"Seconds of CloudCached / boto3, medians of pairs: {up:.2f} up, {down:.2f} down (target: 1 or less).",
         ]
     )
 
 
 def main() -> None:
-    """Measure, print, and write where asked."""
+    """Measure, print the table, and write the figures to a file if asked."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pause", type=float, default=0, help="seconds after each removal")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:

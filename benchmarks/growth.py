@@ -1,9 +1,9 @@
-"""Whether a cache slows down as it grows, and what it takes to clear it.
+"""Measures whether a cache slows down as it grows, and the cost of clearing it.
 
     python -m benchmarks.growth [--entries 100000] [--quick] [--json FILE]
 
-Caches of 1,000, 10,000, ... entries, each in a bucket of its own, are read and written in turns. Then the largest is
-cleared through a proxy that counts the requests.
+Caches of 1,000, 10,000, ... entries, each in its own bucket, are read and written in interleaved runs. Then the largest
+is cleared through a proxy that counts the requests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,19 @@ from cloudcached import Client
 from cloudcached.runtime.pool import WIDTH
 from tests.support.fault_proxy import FaultProxy
 
-from .common import BUCKET, SEED, environment, make_bucket, markdown, rounded, s3_client, section, timed, told_of, where
+from .common import (
+    BUCKET,
+    SEED,
+    environment,
+    make_bucket,
+    markdown,
+    rounded,
+    s3_client,
+    section,
+    setup_of,
+    timed,
+    where,
+)
 from .compare import rate
 
 VALUE = "x" * 32
@@ -29,13 +41,13 @@ ENTRIES = 100_000
 
 
 def steps(entries: int) -> list[int]:
-    """Return the sizes: powers of ten from 1,000 on, and *entries*."""
+    """Return the sizes of the caches: powers of ten from 1,000, and *entries*."""
     smaller = [10**power for power in range(3, 9) if 10**power < entries]
     return [*smaller, entries]
 
 
 def filled(entries: int) -> tuple[Client, float]:
-    """Return a cache of so many entries, and the seconds it took to fill."""
+    """Fill a cache with so many entries; return it, and the seconds this took."""
     cache = Client(f"s3://{_bucket(entries)}/growth", signing_key="benchmark", timeout=60)
     pairs = {f"key-{number}": VALUE for number in range(entries)}
     return cache, timed(lambda: cache.put_many(pairs, None, replace=True))
@@ -73,7 +85,7 @@ def _lost(key: str) -> None:
 
 
 def cleared(entries: int) -> dict[str, Any]:
-    """Clear a cache through a counting proxy; return its requests, and the seconds."""
+    """Clear a cache through a counting proxy; return the requests and the seconds."""
     with FaultProxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
         cache = Client(
             f"s3://{_bucket(entries)}/growth", signing_key="benchmark", timeout=60, s3=environment(proxy.endpoint)
@@ -93,7 +105,7 @@ def cleared(entries: int) -> dict[str, Any]:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return all figures."""
+    """Measure everything, and return the figures."""
     entries = 1200 if arguments.quick else arguments.entries
     seconds, repeats = (0.1, 1) if arguments.quick else (1.0, REPEATS)
     s3 = s3_client()
@@ -128,8 +140,8 @@ def text(figures: dict[str, Any]) -> str:
     return "\n".join(
         [
             (
-                f"{figures['threads']} threads, random entries, medians of interleaved runs, in brackets the ratio to"
-                f" {int(first):,} entries; {told_of(figures)}:"
+                f"{figures['threads']} threads, random entries, medians of interleaved runs, with the ratio to"
+                f" {int(first):,} entries in brackets; {setup_of(figures)}:"
             ),
             "",
             markdown(("entries", *(f"`{verb}`" for verb in per_s), "filled by `put_many`"), rows),

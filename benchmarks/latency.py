@@ -1,9 +1,9 @@
-"""A forwarder on loopback that adds latency: a network between a client and its S3 server.
+"""A forwarder on loopback that adds latency, like a network between a client and its S3 server.
 
     with latency.added(0.02) as endpoint: ...
 
-It runs in a process of its own, so that its work is not the client's, and passes bytes on as they come, each piece
-of the client's held back for so long. ``ceiling`` tells how many requests a second it lets through with none added.
+It runs in its own process, so that its work does not count as the client's, and forwards bytes as they come; each piece
+from the client is delayed. ``ceiling`` measures how many requests a second it forwards without added latency.
 """
 
 from __future__ import annotations
@@ -28,43 +28,43 @@ class Pipe(asyncio.Protocol):
         self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Know where to write."""
+        """Keep the transport to write to."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Pass it on, now or later."""
+        """Forward the data, now or after the delay."""
         if self._seconds:
             asyncio.get_running_loop().call_later(self._seconds, self.forward, data)
         else:
             self.forward(data)
 
     def forward(self, data: bytes) -> None:
-        """Write to the other end, once it is there."""
+        """Write to the other end, or keep the data until that is connected."""
         if self.other is None or self.other.transport is None:
             self._early.append(data)
         else:
             self.other.transport.write(data)
 
     def flush(self) -> None:
-        """Write what came too early."""
+        """Write the data that arrived before the other end was connected."""
         early, self._early = self._early, []
         for data in early:
             self.forward(data)
 
     def pause_writing(self) -> None:
-        """Read no more from the other end than this one takes."""
+        """Stop reading from the other end while this one's buffer is full."""
         if self.other is not None and self.other.transport is not None:
             self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Go on reading."""
+        """Resume reading from the other end."""
         if self.other is not None and self.other.transport is not None:
-            with contextlib.suppress(RuntimeError):  # it has ended
+            with contextlib.suppress(RuntimeError):  # it is closed
                 self.other.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the other end too."""
+        """Close the other end too."""
         del exc
         if self.other is not None and self.other.transport is not None:
             self.other.transport.close()
@@ -97,7 +97,7 @@ class Front(Pipe):
 
 
 async def serve(upstream: str, seconds: float) -> None:
-    """Forward until standard input closes; the port is the first line of standard output."""
+    """Forward until standard input closes; print the port as the first line of standard output."""
     parts = urlsplit(upstream)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
@@ -109,7 +109,7 @@ async def serve(upstream: str, seconds: float) -> None:
 
 @contextmanager
 def added(seconds: float) -> Iterator[str]:
-    """Yield an endpoint that leads to the server of ``AWS_ENDPOINT_URL`` with so much latency."""
+    """Yield an endpoint that leads to the server of ``AWS_ENDPOINT_URL`` with added latency."""
     command = [sys.executable, "-m", "benchmarks.latency", os.environ["AWS_ENDPOINT_URL"], str(seconds)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdin is not None  # noqa: S101 - for the type
@@ -124,7 +124,7 @@ def added(seconds: float) -> Iterator[str]:
 
 
 def ceiling(rate: Callable[[str], float]) -> dict[str, float]:
-    """Return *rate* of the server itself and of a forwarder that adds nothing: what it alone costs."""
+    """Return *rate* of the server itself, and through a forwarder without latency, which shows its own cost."""
     with added(0) as endpoint:
         return {"direct": rate(os.environ["AWS_ENDPOINT_URL"]), "forwarded": rate(endpoint)}
 

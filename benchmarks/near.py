@@ -1,10 +1,10 @@
-"""What a hit in the near tier takes, against Django's locmem and diskcache, and what an old entry costs.
+"""The time of a hit in the near tier, compared with Django's locmem and diskcache, and the cost of a stale entry.
 
     python -m benchmarks.near [--rounds 300] [--quick] [--json FILE]
 
-Hits need no server. With an S3 server in the environment (``AWS_ENDPOINT_URL`` and credentials) it also measures what is
-found in memory, on disk, in the store unchanged (304), and in the store. All calls of a table take turns, so that what
-else the machine does meets all of them alike.
+Hits need no server. With an S3 server in the environment (``AWS_ENDPOINT_URL`` and credentials) it also measures gets
+that are answered from memory, from disk, by the store as unchanged (304), and by the store. All calls of a table are
+interleaved, so that the machine's other work affects all of them alike.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ VALUES = {
     "str, 100 KB": "page " * 20_000,
     "dict, 1 KB pickled": {f"field {number}": ["text", number, 1.5] for number in range(30)},
 }
-#: Calls in a row, so that the clock's own time does not count.
+#: The number of calls that are timed together, so that reading the clock does not count.
 BATCH = 200
 ENTRIES = {"32 bytes": "x" * 32, "10 MB": os.urandom(10_000_000)}
 
@@ -45,13 +45,13 @@ def in_turns(calls: dict[str, Callable[[], object]], rounds: int, batch: int) ->
             began = time.perf_counter()
             for _ in range(batch):
                 call()
-            if number >= 3:  # noqa: PLR2004 - the first are warming up
+            if number >= 3:  # noqa: PLR2004 - the first three are warm-up
                 taken[name].append((time.perf_counter() - began) / batch)
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
 def hits(rounds: int) -> dict[str, dict[str, float]]:
-    """Return the microseconds of a hit by value and cache."""
+    """Return the microseconds of a hit, by value and cache."""
     settings.configure(
         SECRET_KEY="benchmark" * 6,
         CACHES={
@@ -98,7 +98,7 @@ def hits(rounds: int) -> dict[str, dict[str, float]]:
 
 
 class Clock:
-    """The machine's clock, and as much more as a benchmark wants to have passed."""
+    """The machine's clock, set forward by as many seconds as a benchmark needs."""
 
     passed = 0.0
     sleep = staticmethod(time.sleep)
@@ -113,7 +113,7 @@ class Clock:
 
 
 def places(rounds: int) -> dict[str, dict[str, float]]:
-    """Return the milliseconds of a ``get`` by entry and by where it is found."""
+    """Return the milliseconds of a ``get``, by entry and by where its answer comes from."""
     s3_client()
     url, clock = f"s3://{BUCKET}/near", Clock()
     memory, plain = Client(url, clock=clock, near=NEAR), Client(url)
@@ -127,9 +127,9 @@ def places(rounds: int) -> dict[str, dict[str, float]]:
         disk = Client(url, near={**NEAR, "max_bytes": 0, "disk": folder})
         for name, value in ENTRIES.items():
             plain.put("entry", value, None, replace=True)
-            disk.clear("nothing")  # forgets
+            disk.clear("nothing")  # removes nothing from the store, but empties the near tier
             memory.get("entry")
-            while "near.disk_hits" not in disk.stats():  # it is opened in the background
+            while "near.disk_hits" not in disk.stats():  # the disk is opened in the background
                 disk.get("entry")
             calls = {
                 "memory": lambda: memory.get("entry"),
@@ -147,7 +147,7 @@ def text(figures: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     versions = figures["versions"]
     measured = (
-        f"Medians of {figures['rounds']} rounds in turns, {figures['machine']}, Django {versions['django']}, diskcache"
+        f"Medians of {figures['rounds']} interleaved rounds, {figures['machine']}, Django {versions['django']}, diskcache"
         f" {versions['diskcache']}, {figures['server']}, {figures['date']} (`make bench`):"
     )
     return "\n".join(
@@ -156,7 +156,7 @@ def text(figures: dict[str, Any]) -> str:
             "",
             *table("a hit by", figures["hits_us"], "{:.1f} us"),
             "",
-            *table("a `get` that is answered by", figures.get("places_ms", {}), "{:.2f} ms"),
+            *table("a `get` answered by", figures.get("places_ms", {}), "{:.2f} ms"),
         ]
     ).rstrip()
 
@@ -174,7 +174,7 @@ def table(title: str, columns: dict[str, dict[str, float]], form: str) -> list[s
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return all figures."""
+    """Measure everything, and return the figures."""
     rounds = 3 if arguments.quick else arguments.rounds
     figures = {**where(("django", "diskcache", "obstore")), "rounds": rounds, "hits_us": hits(rounds)}
     if "AWS_ENDPOINT_URL" in os.environ:

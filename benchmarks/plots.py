@@ -1,4 +1,4 @@
-"""The pictures: PNG on a light neutral ground of their own, which is readable on a white page and on a dark one."""
+"""The pictures: PNG with their own light, neutral background, readable on a white page and on a dark one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 GROUND, INK, FAINT = "#f3f4f6", "#1f2937", "#c9ced6"
-#: Colours that stay apart also for the colour-blind (Okabe and Ito, darkened), and how the line is drawn.
+#: Colours that colour-blind readers can distinguish too (Okabe and Ito, darkened), and line styles.
 STYLES: dict[str, tuple[str, str]] = {
     "raw HTTP": ("#6b7280", ":"),
     "obstore": ("#0f766e", "--"),
@@ -54,7 +54,7 @@ _RC = {
 
 
 def draw(figures: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw what there are figures for; return the files."""
+    """Draw the pictures that there are figures for; return the files."""
     made = []
     with plt.rc_context(_RC):
         if "compare" in figures:
@@ -69,7 +69,7 @@ def _by_size(figures: Mapping[str, Any], folder: Path) -> Path:
     figure, axes = plt.subplots(figsize=(8.4, 4.6), layout="constrained")
     measured = {name for column in sizes.values() for name in column}
     for name in STYLES:
-        if name in measured:  # a server that is not installed was left out
+        if name in measured:  # a server that was not installed is missing
             _line(axes, name, [(size, column[name]["p50_ms"]) for size, column in sizes.items() if name in column])
     axes.set(xscale="log", yscale="log", title="get: median time by size of the value", ylabel="")
     _ticks(axes, "x", sizes, size_name)
@@ -90,7 +90,7 @@ def _crowds(figures: Mapping[str, Any], folder: Path) -> Path:
     many = max(next(iter(by_latency.values())), key=int)
     for name in next(iter(by_latency.values()))[many]:
         _line(right, name, [(int(added), row[many][name]) for added, row in by_latency.items()])
-    right.set(yscale="log", title=f"the same by {many} threads from afar", xlabel="added latency, ms")
+    right.set(yscale="log", title=f"the same with {many} threads", xlabel="added latency, ms")
     _ticks(right, "x", [int(added) for added in by_latency], str)
     left.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:,.0f}"))
     _legend(figure, left)
@@ -126,7 +126,7 @@ def _ticks(axes: Axes, axis: str, at: Iterable[int], name: Any) -> None:
 
 
 def _time(milliseconds: float) -> str:
-    """Return a power of ten of milliseconds for people."""
+    """Return a power of ten of milliseconds as text."""
     for limit, factor, unit in ((1, 1e3, "us"), (1e3, 1, "ms")):
         if milliseconds < limit * 0.999:
             return f"{milliseconds * factor:g} {unit}"

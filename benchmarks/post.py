@@ -1,8 +1,8 @@
-"""The table of the post of 2009 that began all this: put and get of an integer, 32 bytes and 512 KB.
+"""The table of the blog post of 2009 that this library goes back to: puts and gets of an integer, 32 bytes and 512 KB.
 
     python -m benchmarks.post [--runs 100] [--quick] [--json FILE]
 
-The post gave the average and the total of its runs; percentiles stand beside them here.
+The post gave the average and the total of its runs; this table adds percentiles.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 
 from cloudcached import Client
 
-from .common import BUCKET, KIB, SEED, duration, in_turns, markdown, s3_client, section, told_of, where
+from .common import BUCKET, KIB, SEED, duration, in_turns, markdown, s3_client, section, setup_of, where
 
 RUNS = 100
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return all figures."""
+    """Measure everything, and return the figures."""
     s3_client()
     cache = Client(f"s3://{BUCKET}/post", signing_key="benchmark")
     data = random.Random(SEED)  # noqa: S311 - the same ones in each run
@@ -34,11 +34,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     samples = in_turns(calls, rounds=runs)
     for name, value in values.items():
         if cache.get(name) != value:
-            raise SystemExit(f"{name} came back as something else")
+            raise SystemExit(f"{name} came back as a different value")
     return {
         **where(("obstore", "boto3")),
         "runs": runs,
-        "calls": {name: taken.told() for name, taken in samples.items()},
+        "calls": {name: taken.summary() for name, taken in samples.items()},
     }
 
 
@@ -54,7 +54,7 @@ def text(figures: dict[str, Any]) -> str:
         for name, row in figures["calls"].items()
     ]
     columns = ("", "average", f"total of {figures['runs']} runs", "median", "95 %", "99 %")
-    return f"{told_of(figures)}:\n\n{markdown(columns, rows)}"
+    return f"{setup_of(figures)}:\n\n{markdown(columns, rows)}"
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""A purge of 100,000 entries on a Ceph gateway, with writers that put expiring keys anew beside it.
+"""A purge of 100,000 entries on a Ceph gateway, with concurrent writers that rewrite expired keys.
 
     benchmarks/on-ceph .venv/bin/python -m benchmarks.purge
     benchmarks/on-ceph .venv/bin/python -m benchmarks.purge --entries 10000 --writes 1000
 
-Half of the entries have expired. Some of these are put anew at any moment, in random order; as many at the worst one: as
-soon as the purge has seen that they have expired, so that PUT and DELETE of a key are sent at the same time. Every write
-that was answered is looked for afterwards. One that is not there was lost; the times of its PUT and of the DELETE of its key
-tell whether the two were under way together, the instant that no condition covers on Ceph.
+Half of the entries have expired. Some of these are rewritten at any moment, in random order. As many are rewritten at
+the worst moment: as soon as the purge has seen that they have expired, so that PUT and DELETE of a key are sent at the
+same time. Afterwards every write that was confirmed is looked up. If it is gone, it was lost; the times of its PUT and
+of the DELETE of its key show whether the two requests overlapped, the one case that no condition covers on Ceph.
 
-With --plain nothing ties a DELETE to what was seen, for comparison.
+With --plain, for comparison, the DELETEs have no condition.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from cloudcached.config import Config
 from cloudcached.maintenance import purge as module
 from cloudcached.maintenance.purge import GRACE, Purge, Wanted
 
-#: Seconds that the entries live which are to expire.
+#: Lifetime in seconds of the entries that expire.
 SHORT = 0.5
 WRITERS = 8
-#: Seconds between two writes at any moment.
+#: Seconds between two of the writes at any moment.
 PACE = 0.05
 
 Span = tuple[float, float]
@@ -45,7 +45,7 @@ def place_of(client: Client, key: str) -> str:
 
 
 def fill(client: Client, entries: int) -> list[str]:
-    """Write *entries*, of which every other one expires at once, and return the keys of these."""
+    """Write *entries*, every other of which expires soon; wait for that, and return the expired keys."""
     short = [f"page:{number}" for number in range(0, entries, 2)]
     client.put_many({f"page:{number}": f"live {number}" for number in range(1, entries, 2)}, None, replace=True)
     client.put_many({key: f"old {key}" for key in short}, SHORT, replace=True)
@@ -54,7 +54,7 @@ def fill(client: Client, entries: int) -> list[str]:
 
 
 class Rivals:
-    """Writers of some keys as soon as the purge has asked for them, and of others at any moment; they note when."""
+    """Writers of some keys as soon as the purge has looked at them, and of others at any moment; they record when."""
 
     def __init__(self, client: Client, worst: list[str], any_time: list[str], purge: Purge) -> None:
         self._client = client
@@ -66,7 +66,7 @@ class Rivals:
         self._wanderer = threading.Thread(target=self._wander)
         self._store: Any = purge._engine.store  # noqa: SLF001 - measured from inside
         self._head, self._delete = self._store.head, self._store.delete
-        #: When the PUT of a key began and ended, and its DELETE, by the object's name.
+        #: When the PUT, and the DELETE, of a key began and ended, by the object's name.
         self.puts: dict[str, Span] = {}
         self.deletes: dict[str, Span] = {}
 
@@ -113,8 +113,8 @@ class Rivals:
         self._client.put(key, "new", 3600, replace=True)
         self.puts[name] = (began, time.monotonic())
 
-    def told(self, client: Client, keys: list[str]) -> tuple[dict[str, int], list[str]]:
-        """Return what became of the writes of *keys*, and those that were lost."""
+    def outcome(self, client: Client, keys: list[str]) -> tuple[dict[str, int], list[str]]:
+        """Return the counts of written and lost *keys*, and the objects that were lost."""
         written = [key for key in keys if place_of(client, key) in self.puts]
         found = client.get_many(written)
         lost = [place_of(client, key) for key in written if found.get(key) != "new"]
@@ -124,12 +124,12 @@ class Rivals:
 
 
 def overlap(one: Span, other: Span) -> bool:
-    """Tell whether two spans have a moment in common."""
+    """Return whether two spans overlap."""
     return max(one[0], other[0]) < min(one[1], other[1])
 
 
 def measure(url: str, entries: int, writes: int) -> dict[str, Any]:
-    """Fill a cache, purge it beside its writers, and return the counts."""
+    """Fill a cache, purge it while it is written, and return the counts."""
     client = Client(url, timeout=30.0)
     began = time.monotonic()
     short = fill(client, entries)
@@ -141,8 +141,8 @@ def measure(url: str, entries: int, writes: int) -> dict[str, Any]:
     with Rivals(client, worst, any_time, purge) as rivals:
         report = purge.run()
     seconds = time.monotonic() - began
-    at_worst, lost = rivals.told(client, worst)
-    at_any, lost_too = rivals.told(client, any_time)
+    at_worst, lost = rivals.outcome(client, worst)
+    at_any, lost_too = rivals.outcome(client, any_time)
     listed = set(client.keys())
     written = [key for key in rewritten if place_of(client, key) in rivals.puts]
     unlisted = [key for key in client.get_many(written) if key not in listed]
@@ -159,23 +159,23 @@ def measure(url: str, entries: int, writes: int) -> dict[str, Any]:
 
 
 def faults(figures: dict[str, Any]) -> list[str]:
-    """Return what must not be."""
+    """Return the failures of a run."""
     found = ["entries failed"] if figures["failed"] else []
     kinds = (figures["at_any_moment"], figures["at_the_worst_moment"])
     if any(writes["lost"] != writes["lost_in_the_instant_of_their_delete"] for writes in kinds):
-        found.append("writes were lost outside of the instant of their removal")
+        found.append("writes were lost that did not overlap with a removal")
     if figures["live_and_listed"] + figures["live_and_not_listed"] != figures["should_be_live"]:
-        found.append("other entries are left than should be")
+        found.append("the number of entries that are left is wrong")
     return found
 
 
 def main() -> None:
-    """Run once, and print the counts."""
+    """Run the benchmark once, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", type=int, default=100_000)
-    parser.add_argument("--writes", type=int, default=5_000, help="of expired keys, beside the purge")
-    parser.add_argument("--plain", action="store_true", help="remove without a condition")
-    parser.add_argument("--json", type=Path, help="write the counts there too")
+    parser.add_argument("--writes", type=int, default=5_000, help="of expired keys, during the purge")
+    parser.add_argument("--plain", action="store_true", help="remove without conditions")
+    parser.add_argument("--json", type=Path, help="write the counts to this file too")
     arguments = parser.parse_args()
     if arguments.plain:
         module.removal_of = lambda *_: (GRACE, 0)

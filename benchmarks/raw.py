@@ -1,7 +1,7 @@
-"""The floor: HTTP over keep-alive connections with as little around it as Python can have.
+"""The lower bound: HTTP over keep-alive connections, with as little work around it as Python allows.
 
-Requests are signed beforehand (in their query), so that the server does what it does for the others, and the client
-nothing.
+Requests are signed beforehand (in their query), so that the server does the same work as for the others, and the client
+none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from botocore.config import Config
 
 from .common import BUCKET
 
-#: Seconds that signatures are good for: a day.
+#: Seconds for which signatures are valid: a day.
 GOOD_FOR_S = 86400
 
 
@@ -31,12 +31,12 @@ class Raw:
     """Requests over one connection per thread."""
 
     def __init__(self, s3: Any) -> None:
-        # Left to itself, boto3 signs URLs in the old way, which costs a server less than what all others send.
+        # By default boto3 signs URLs the old way, which costs a server less than the requests of all other subjects.
         self._s3 = boto3.client("s3", endpoint_url=s3.meta.endpoint_url, config=Config(signature_version="s3v4"))
         self._lines = threading.local()
 
     def signed(self, operation: str, **arguments: Any) -> str:
-        """Return the URL of an operation that has no body, or whose body is not signed."""
+        """Return the signed URL of an operation without a body, or with a body that is not signed."""
         arguments = {"Bucket": BUCKET, **arguments}
         return str(self._s3.generate_presigned_url(operation, Params=arguments, ExpiresIn=GOOD_FOR_S))
 
@@ -46,7 +46,7 @@ class Raw:
         return lambda: self.ask(request)
 
     def list(self, prefix: str, after: str) -> Callable[[], bytes | bytearray]:
-        """Return a LIST of up to 1,000 objects behind a name."""
+        """Return a LIST of up to 1,000 objects whose names sort after *after*."""
         behind = {"StartAfter": after} if after else {}
         request = _head("GET", self.signed("list_objects_v2", Prefix=prefix, MaxKeys=1000, **behind))
         return lambda: self.ask(request)
@@ -56,7 +56,7 @@ class Raw:
         rows = "".join(f"<Object><Key>{escape(key)}</Key></Object>" for key in keys)
         body = f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{rows}<Quiet>true</Quiet></Delete>'.encode()
         digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        # boto3 signs no URL of an operation with a body.
+        # boto3 does not sign URLs of operations with a body.
         unsigned = AWSRequest("POST", f"{self._s3.meta.endpoint_url}/{BUCKET}?delete=", {"Content-MD5": digest})
         session = boto3.Session()
         S3SigV4QueryAuth(session.get_credentials(), "s3", self._s3.meta.region_name, GOOD_FOR_S).add_auth(unsigned)
@@ -85,7 +85,7 @@ class Raw:
             try:
                 line.sendall(request)
                 return _answer(line)
-            except ConnectionError:  # it was idle for too long
+            except ConnectionError:  # the connection was idle for too long
                 line.close()
         endpoint = urlsplit(self._s3.meta.endpoint_url)
         line = self._lines.line = socket.create_connection((endpoint.hostname or "", endpoint.port or 80))
@@ -105,7 +105,7 @@ def _answer(line: socket.socket) -> bytes | bytearray:
     while (end := data.find(b"\r\n\r\n")) < 0:
         more = line.recv(1 << 16)
         if not more:
-            raise ConnectionResetError("the server ended a raw connection")
+            raise ConnectionResetError("the server closed a raw connection")
         data += more
     head = data[:end].lower()
     if head[9:12] != b"200":
@@ -122,24 +122,24 @@ def _answer(line: socket.socket) -> bytes | bytearray:
         while got < size:
             count = line.recv_into(view[got:])
             if not count:
-                raise ConnectionResetError("the server ended a raw connection")
+                raise ConnectionResetError("the server closed a raw connection")
             got += count
         return whole
     return body
 
 
 def _chunks(line: socket.socket, data: bytes) -> bytes:
-    """Return a body in chunks, which Ceph answers a DeleteObjects with, as it came: XML, and between it their sizes."""
+    """Return a chunked body, as Ceph sends it for a DeleteObjects, undecoded: XML with the chunks' sizes in between."""
     while not data.endswith(b"0\r\n\r\n"):
         more = line.recv(1 << 16)
         if not more:
-            raise ConnectionResetError("the server ended a raw connection")
+            raise ConnectionResetError("the server closed a raw connection")
         data += more
     return data
 
 
 def all_of(requests: Iterable[Callable[[], object]], threads: int) -> None:
-    """Do all requests, in so many threads that take the next one whenever they are free."""
+    """Send all requests from so many threads; each takes the next request as soon as it is free."""
     source, lock, failed = iter(requests), threading.Lock(), []
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""What the pages show of the figures: the promised ratios in the README, the tables in ``docs/``.
+"""Writes the figures into the pages: the promised ratios into the README, tables into ``docs/``.
 
 Everything is made from the JSON that is kept, so that a page can be written again without measuring again.
 """
@@ -15,7 +15,7 @@ from .common import insert, markdown
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "docs" / "figures"
-#: The sections in the order in which they run and are shown.
+#: The sections, in the order in which they run and are shown.
 SECTIONS: dict[str, Any] = {
     "bars": bars,
     "near": near,
@@ -25,27 +25,27 @@ SECTIONS: dict[str, Any] = {
     "compare": compare,
     "growth": growth,
 }
-#: A run of growth that is made by hand, and shown below the other where it is kept.
+#: The figures of a larger run of growth, which is started by hand and shown below the other.
 BY_HAND = "growth-by-hand"
-#: Runs of ``files``, by the name of their marks in docs/files.md: they need more room than the sections.
+#: Runs of ``files``, and the names of their marks in docs/files.md. They are not sections, since they need more space.
 FILES = {"files": "", "files-large": "large"}
 #: Pictures of the README.
 PICTURES = {
-    "get-by-size.png": "Median time of a get by size, on S3 and beside it",
-    "threads.png": "Gets a second by threads, and with added latency",
+    "get-by-size.png": "Median time of a get by size, on S3 and in other caches",
+    "threads.png": "Gets a second by number of threads, and with added latency",
 }
 
 Figures = dict[str, dict[str, Any]]
 
 
 def kept(folder: Path) -> Figures:
-    """Return the figures of each section that has any in a folder."""
+    """Return the figures that are kept in *folder*, by section."""
     paths = {name: folder / f"{name}.json" for name in (*SECTIONS, BY_HAND, *FILES)}
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
 
 
 def blocks(figures: Figures) -> dict[tuple[str, str], str]:
-    """Return the text of each block: by page, and by the name of its marks."""
+    """Return the text of each block, by page and name of its marks."""
     shown = [name for name in SECTIONS if name in figures and name != "near"]
     found = {("docs/benchmarks.md", name): SECTIONS[name].text(figures[name]) for name in shown}
     if BY_HAND in figures:
@@ -68,18 +68,18 @@ def write(figures: Figures, root: Path = ROOT) -> None:
 
 
 def summary(figures: Figures) -> str:
-    """Return what the README shows: the ratios, and two pictures."""
+    """Return the block of the README: the ratios, and two pictures."""
     one = figures["bars"]
     installed = ", ".join(f"{name} {one['versions'][name]}" for name in ("boto3", "obstore"))
     of_sections = {name: figures[name] for name in SECTIONS if name in figures}
-    rows = [(what, _number(measured), wanted) for what, measured, wanted in ratios(of_sections)]
+    rows = [(what, _number(measured), target) for what, measured, target in ratios(of_sections)]
     lines = [
         (
-            f"On {one['server']}, {one['machine']}, {installed}, {one['date']}. More in"
-            " [docs/benchmarks.md](docs/benchmarks.md), large files in [docs/files.md](docs/files.md):"
+            f"Measured against {one['server']}, {one['machine']}, {installed}, {one['date']}. More in"
+            " [docs/benchmarks.md](docs/benchmarks.md); large files in [docs/files.md](docs/files.md)."
         ),
         "",
-        markdown(("ratio", "measured", "wanted"), rows),
+        markdown(("ratio", "measured", "target"), rows),
     ]
     if "compare" in figures:
         lines += ["", *(f"![{title}](docs/figures/{name})" for name, title in PICTURES.items())]
@@ -91,7 +91,7 @@ def _number(ratio: float) -> str:
 
 
 def ratios(figures: Figures) -> Iterator[tuple[str, float, str]]:
-    """Yield each promised ratio that was measured: what, measured, promised."""
+    """Yield each promised ratio that was measured: its name, its value, and the target."""
     for name, of in RATIOS.items():
         if name in figures:
             yield from of(figures[name])
@@ -102,16 +102,16 @@ def _of_calls(figures: dict[str, Any]) -> Iterator[tuple[str, float, str]]:
     core = get["CloudCached"]
     yield "`get`, CPU: boto3 / CloudCached", get["boto3"]["cpu_ms"] / core["cpu_ms"], "5 or more"
     yield (
-        "`get`, median wall: CloudCached / raw HTTP",
+        "`get`, median time: CloudCached / raw HTTP",
         core["p50_ms"] / get["raw HTTP, unsigned"]["p50_ms"],
         "1.6 or less",
     )
     yield "`get`, CPU: CloudCached / bare obstore", core["cpu_ms"] / get["obstore"]["cpu_ms"], "1.25 or less"
     for door in bars.DOORS:
         framework = door.rpartition(" ")[2]
-        yield f"`get`, CPU: {framework}'s / the core's", get[door]["cpu_ms"] / core["cpu_ms"], "1.15 or less"
+        yield f"`get`, CPU: {framework} / `Client`", get[door]["cpu_ms"] / core["cpu_ms"], "1.15 or less"
     yield "`put`, CPU: boto3 / CloudCached", put["boto3"]["cpu_ms"] / put["CloudCached"]["cpu_ms"], ""
-    if "obstore" in put:  # earlier runs did not ask it
+    if "obstore" in put:  # earlier runs did not measure it
         ours, bare = put["CloudCached"]["cpu_ms"], put["obstore"]["cpu_ms"]
         yield "`put`, CPU: CloudCached / bare obstore", ours / bare, ""
     loop = figures["many"]["ratio"]["CloudCached get_many"]
@@ -122,7 +122,7 @@ def _of_bulk(figures: dict[str, Any]) -> Iterator[tuple[str, float, str]]:
     for verb, pair in figures["against_raw"].items():
         yield f"`{verb}`, entries a second: CloudCached / raw HTTP", pair["ratio"]["CloudCached"], "0.75 or more"
     afar = figures["from_afar"]
-    what = f"{figures['entries']:,} entries, {figures['latency_ms']:.0f} ms away: one by one / `get_many`"
+    what = f"{figures['entries']:,} entries, {figures['latency_ms']:.0f} ms of latency: one by one / `get_many`"
     yield what, afar["times_as_fast"], "20 or more"
 
 
@@ -148,7 +148,7 @@ def _of_files(figures: dict[str, Any]) -> Iterator[tuple[str, float, str]]:
     for verb, way in (("put", "up"), ("get", "down")):
         yield f"{size} {way}, seconds: CloudCached / boto3", figures["ratio"][verb], "1 or less"
     extra = max(figures[verb]["CloudCached"]["extra_bytes"] for verb in files.VERBS)
-    yield f"{size} both ways, extra memory at most, MB", extra / files.MEGABYTE, "256 or less"
+    yield f"{size} up or down, peak extra memory, MB", extra / files.MEGABYTE, "256 or less"
 
 
 RATIOS: dict[str, Callable[[dict[str, Any]], Iterator[tuple[str, float, str]]]] = {

@@ -1,8 +1,8 @@
-"""Servers of others, on loopback and for one run: Debian's redis-server and memcached.
+"""Other servers for comparison, on loopback, for one run: Debian's redis-server and memcached.
 
-    python -m benchmarks.servers     apt-get install those that are missing (needs root or sudo)
+    python -m benchmarks.servers     install those that are missing with apt-get (needs root or sudo)
 
-They keep nothing on disk.
+They store nothing on disk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ START_S = 10.0
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -30,7 +30,7 @@ def free_port() -> int:
 
 @contextmanager
 def redis(folder: Path) -> Iterator[int | None]:
-    """Yield the port of a Redis that keeps everything in memory, ``None`` where it is not installed."""
+    """Yield the port of a Redis that keeps everything in memory, or ``None`` if it is not installed."""
     port = free_port()
     options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
     with _running("redis-server", ["--port", str(port), *options], port) as started:
@@ -39,7 +39,7 @@ def redis(folder: Path) -> Iterator[int | None]:
 
 @contextmanager
 def memcached() -> Iterator[int | None]:
-    """Yield the port of a memcached that takes values of 128 MB, ``None`` where it is not installed."""
+    """Yield the port of a memcached that accepts values of 128 MB, or ``None`` if it is not installed."""
     port = free_port()
     options = ["-l", "127.0.0.1", "-U", "0", "-m", "2048", "-I", "128m"]
     who = ["-u", "nobody"] if os.geteuid() == 0 else []
@@ -75,16 +75,16 @@ def _await(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Install what is missing, or say what will be left out."""
+    """Install the missing servers, or print which ones will be left out."""
     missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
     if not missing:
         return
     root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     command = [*root, "apt-get", "install", "-y", "--no-install-recommends", *missing]
-    # Debian would start them as services: they are only wanted for the run.
+    # Debian starts them as services too, which a run does not use.
     found = shutil.which(command[0]) and subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0  # noqa: S603
     if not found:
-        print(f"left out, since it is not installed: {', '.join(missing)}", file=sys.stderr)
+        print(f"left out, because not installed: {', '.join(missing)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The Django site of the soak: each page asks the cache for a value, counts itself and sets something now and then."""
+"""The Django site of the soak: each page gets a value from the cache, checks it, and sets one if there was none."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _began = time.monotonic()
 
 
 def page(_request: HttpRequest, number: int) -> JsonResponse:
-    """Answer whether the value of *number* was in the cache, and check that it is right."""
+    """Answer whether the value of *number* was in the cache; a wrong value is an error 500."""
     key = f"page-{number}"
     value = cache.get(key)
     cached = value is not None

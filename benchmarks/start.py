@@ -1,8 +1,8 @@
-"""How long a fresh process takes to its first value: import, client, first ``get``.
+"""The time that a fresh process takes to its first value: import, client, first ``get``.
 
     python -m benchmarks.start [--quick] [--json FILE]
 
-With credentials from the environment, and from a container's endpoint as on EKS (with a token file), scripted here.
+Credentials come from the environment, and from a scripted container endpoint with a token file, as on EKS.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from typing import Any
 import cloudcached
 from cloudcached import Client
 
-from .common import BUCKET, markdown, rounded, s3_client, section, told_of, where
+from .common import BUCKET, markdown, rounded, s3_client, section, setup_of, where
 
-#: What each process runs; the interpreter's own start is not counted.
+#: The program of each process; the interpreter's own start is not counted.
 PROGRAM = """
 import sys, time
-sys.modules["awscrt"] = None  # botocore would import it where it is installed
+sys.modules["awscrt"] = None  # botocore would import it if it is installed
 began = time.perf_counter()
 {work}
 print(time.perf_counter() - began)
@@ -49,7 +49,7 @@ assert boto3.client("s3").get_object(Bucket="{bucket}", Key="{name}")["Body"].re
 
 @contextmanager
 def container() -> Iterator[dict[str, str]]:
-    """Yield the variables of a container whose endpoint gives this environment's credentials."""
+    """Yield the environment variables of a container whose endpoint returns this environment's credentials."""
     given = json.dumps(
         {
             "AccessKeyId": os.environ["AWS_ACCESS_KEY_ID"],
@@ -68,7 +68,7 @@ def container() -> Iterator[dict[str, str]]:
             self.wfile.write(given)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing about each request."""
+            """Do not log requests."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, tempfile.NamedTemporaryFile() as token:
         token.write(b"token")
@@ -82,20 +82,20 @@ def container() -> Iterator[dict[str, str]]:
 
 
 def seconds_of(work: str, env: dict[str, str]) -> float:
-    """Return what a fresh process says it took."""
+    """Return the seconds that a fresh process reports."""
     command = [sys.executable, "-c", PROGRAM.format(work=work)]
     return float(subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout)  # noqa: S603
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return all figures."""
+    """Measure everything, and return the figures."""
     s3_client()
     cache = Client(f"s3://{BUCKET}/start", signing_key="benchmark")
     cache.put("key", "value", replace=True)
     info = cache.info("key")
     assert info is not None  # noqa: S101 - put a line above
     works = {name: work.format(bucket=BUCKET, name=info.object_key) for name, work in WORK.items()}
-    # Compiled, as pip leaves what it installs: a source that is imported for the first time is no figure of anybody's.
+    # Compiled, as pip leaves a package: nobody's process compiles the source at its first import.
     compileall.compile_dir(str(Path(cloudcached.__file__).parent), quiet=1)
     env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_CONTAINER")}
     without = {
@@ -127,7 +127,7 @@ def text(figures: dict[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            f"From the first import to the first value, in fresh processes in turns; {told_of(figures)}:",
+            f"From the first import to the first value, in fresh processes, interleaved; {setup_of(figures)}:",
             "",
             markdown(("credentials from", *WORK, "CloudCached / boto3"), rows),
         ]

@@ -1,8 +1,8 @@
-"""What is compared: each takes bytes under a key, and gives them back.
+"""The stores and caches that are compared: each puts bytes under a key and gets them back.
 
-Left out is what is not installed here (the dependency group ``bench``, Debian's redis-server and memcached). The two
-caches that others have put on S3 are measured as they do it: flask-caching-s3 by its own code, which stores text;
-django-s3-express-cache, which needs Python 3.13 and an Express bucket, by what its version 0.2.0 does for each call.
+Those that are not installed are left out (the dependency group ``bench``, Debian's redis-server and memcached). Two are
+other people's caches on S3: flask-caching-s3 is measured by its own code, which stores text; django-s3-express-cache
+needs Python 3.13 and an Express bucket, so the requests and the encoding of its version 0.2.0 are imitated.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ from .raw import Raw
 from .servers import memcached, redis
 
 NEAR = {"max_bytes": 512 * MIB, "max_age": 3600}
-#: For the largest values on a busy machine.
+#: Seconds; enough for the largest values on a busy machine.
 TIMEOUT_S = 60
 PACKAGES = (
     *("obstore", "boto3", "awscrt", "django", "flask", "flask-caching", "diskcache", "redis", "pymemcache"),
     "flask-caching-s3",
 )
-#: Other caches on S3, by the way they take.
+#: Other caches on S3.
 EXPRESS, FLASK_S3 = "django-s3-express-cache's way", "flask-caching-s3"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A store or cache: how it puts and gets."""
+    """A store or cache to measure."""
 
     name: str
     get: Callable[[str], Any]
     put: Callable[[str, Any], object]
-    #: Whether each call asks S3.
+    #: Whether it sends its calls to S3.
     asks_s3: bool = True
-    #: What it takes in reasonable time, or at all.
+    #: The largest value that it can handle, or can handle in reasonable time.
     max_bytes: int = 64 * MIB
-    #: What it is given instead of bytes.
+    #: Turns bytes into the value that it is given.
     value: Callable[[bytes], Any] = bytes
 
 
 def raw_http(s3: Any) -> Subject:
-    """Return requests that were signed beforehand: each is prepared once, and then only sent."""
+    """Return raw HTTP requests, which are prepared and signed once, and then only sent."""
     raw = Raw(s3)
     gets: dict[str, Callable[[], object]] = {}
     puts: dict[str, tuple[bytes, Callable[[], object]]] = {}
@@ -75,8 +75,8 @@ def raw_http(s3: Any) -> Subject:
 
 
 def bare_obstore(endpoint: str) -> Subject:
-    """Return obstore with as few settings as it takes."""
-    import obstore  # noqa: PLC0415 - what is not measured is not imported
+    """Return obstore with the fewest possible settings."""
+    import obstore  # noqa: PLC0415 - imported only if it is measured
     from obstore.store import S3Store  # noqa: PLC0415
 
     store = S3Store(
@@ -141,7 +141,7 @@ def crt(endpoint: str) -> Subject:
 
 
 def express_way(s3: Any) -> Subject:
-    """Return what django-s3-express-cache 0.2.0 does: boto3, a header of 20 bytes, a pickle, read 20 bytes at a time."""
+    """Return an imitation of django-s3-express-cache 0.2.0: boto3, a 20-byte header, a pickle, read in 20-byte chunks."""
     header = struct.Struct("QHHQ")
 
     def put(key: str, value: bytes) -> object:
@@ -169,7 +169,7 @@ def flask_caching_s3() -> Subject:
 
 
 def ours() -> Iterator[Subject]:
-    """Yield CloudCached by each of its doors; Django must have been configured."""
+    """Yield CloudCached as ``Client``, in Django, in Flask, and with a near tier; Django must be configured first."""
     options: dict[str, Any] = {"signing_key": "benchmark", "timeout": TIMEOUT_S}
     core = Client(f"s3://{BUCKET}/core", **options)
     near = Client(f"s3://{BUCKET}/near", near=NEAR, **options)
@@ -180,11 +180,11 @@ def ours() -> Iterator[Subject]:
 
 
 def django_cache(name: str, alias: str, max_bytes: int = 64 * MIB, *, asks_s3: bool = True) -> Subject:
-    """Return one of Django's caches, as a site uses it."""
+    """Return one of Django's caches, used as a site uses it."""
     from django.core.cache import caches  # noqa: PLC0415
 
     def get(key: str) -> Any:
-        return caches[alias].get(key)  # each thread has its own
+        return caches[alias].get(key)  # each thread has its own cache object
 
     def put(key: str, value: bytes) -> None:
         caches[alias].set(key, value, 3600)
@@ -193,7 +193,7 @@ def django_cache(name: str, alias: str, max_bytes: int = 64 * MIB, *, asks_s3: b
 
 
 def flask_cache() -> Subject:
-    """Return a Flask site's cache; each thread gets a context as a request has."""
+    """Return a Flask site's cache; each thread gets an app context, as a request has."""
     from flask import Flask  # noqa: PLC0415
     from flask_caching import Cache  # noqa: PLC0415
 
@@ -220,7 +220,7 @@ def flask_cache() -> Subject:
 
 
 def configure_django(folder: str, redis_port: int | None = None, memcached_port: int | None = None) -> None:
-    """Configure Django with a cache of each kind that is there; once per process."""
+    """Configure Django with all its caches that are available; only once per process."""
     import django  # noqa: PLC0415
     from django.conf import settings  # noqa: PLC0415
     from django.core.management import call_command  # noqa: PLC0415
@@ -251,7 +251,7 @@ def configure_django(folder: str, redis_port: int | None = None, memcached_port:
 
 
 def installed(make: Callable[[], Subject]) -> Iterator[Subject]:
-    """Yield what *make* returns, or nothing where a package is not installed."""
+    """Yield the subject that *make* returns, or nothing if a package is not installed."""
     try:
         yield make()
     except ModuleNotFoundError as error:
@@ -260,7 +260,7 @@ def installed(make: Callable[[], Subject]) -> Iterator[Subject]:
 
 @contextmanager
 def all_subjects(s3: Any) -> Iterator[list[Subject]]:
-    """Yield all that can be compared here, the slowest way to S3 first, the fastest without it last."""
+    """Yield all subjects that are available: first those that use S3, then the others."""
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
         redis_port = stack.enter_context(redis(Path(folder))) if find_spec("redis") else None
@@ -290,7 +290,7 @@ def all_subjects(s3: Any) -> Iterator[list[Subject]]:
 
 
 def disk(folder: str, stack: ExitStack) -> Subject:
-    """Return diskcache, without a limit of size."""
+    """Return diskcache, with a size limit of 4 GiB that is never reached."""
     import diskcache  # noqa: PLC0415
 
     cache = stack.enter_context(diskcache.Cache(folder, size_limit=4 * 2**30))

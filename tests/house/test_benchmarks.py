@@ -96,7 +96,7 @@ def test_bulk_verbs_have_rows_and_bars() -> None:
         bar = (f"`{verb}`, entries a second: CloudCached / raw HTTP", 0.8, "0.75 or more")
         assert bar in list(report.ratios({"bulk": kept}))
         assert f"| `{verb}` of 4,000 | 4,000/s | 3,200/s | 0.80 |" in bulk.text(kept)
-    assert "32 raw connections (of `delete_many` 4)" in bulk.text(kept)
+    assert "32 raw connections (4 for `delete_many`)" in bulk.text(kept)
 
 
 def test_files_have_bars_where_they_were_measured() -> None:
@@ -108,9 +108,9 @@ def test_files_have_bars_where_they_were_measured() -> None:
     for size in ("200", "5,000"):
         assert found[f"a file of {size} MB up, seconds: CloudCached / boto3"] == "1 or less"
         assert found[f"a file of {size} MB down, seconds: CloudCached / boto3"] == "1 or less"
-        assert found[f"a file of {size} MB both ways, extra memory at most, MB"] == "256 or less"
+        assert found[f"a file of {size} MB up or down, peak extra memory, MB"] == "256 or less"
     most = max(kept["files"][verb]["CloudCached"]["extra_bytes"] for verb in ("put", "get"))
-    assert ("a file of 200 MB both ways, extra memory at most, MB", most / 1e6, "256 or less") in report.ratios(kept)
+    assert ("a file of 200 MB up or down, peak extra memory, MB", most / 1e6, "256 or less") in report.ratios(kept)
     assert "a file of" not in report.summary(figures())  # their own page shows them, with their own day
     del kept["files-large"]
     assert len(list(report.ratios(kept))) == 3
@@ -165,7 +165,7 @@ def test_calls_take_turns() -> None:
     samples = in_turns(calls, rounds=2, warm_up=1)
     assert called == ["one", "other"] * 3
     assert [len(taken.wall) for taken in samples.values()] == [2, 2]
-    assert samples["one"].told()["calls"] == 2
+    assert samples["one"].summary()["calls"] == 2
 
 
 def test_turns_end_with_their_seconds() -> None:
