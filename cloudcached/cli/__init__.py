@@ -27,7 +27,7 @@ from .target import Target
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="cloudcached")
 @click.pass_context
-def verbs(ctx: click.Context) -> None:
+def command_line(ctx: click.Context) -> None:
     """Inspect and maintain a cache whose entries live in S3.
 
     Each command works on one cache, named by a URL such as s3://bucket/prefix: the first argument, or the environment
@@ -46,13 +46,15 @@ def verbs(ctx: click.Context) -> None:
 
 
 for command in (*COMMANDS, stats, purge, lifecycle, iam, doctor, bench, cost, serve, completion):
-    verbs.add_command(command)
+    command_line.add_command(command)
 
 
 def summary() -> str:
     """Return one line per command, its name and its purpose, for the help of Django's and Flask's commands."""
-    width = max(map(len, verbs.commands))
-    return "\n".join(f"  {name:{width}}  {command.get_short_help_str(80)}" for name, command in verbs.commands.items())
+    width = max(map(len, command_line.commands))
+    return "\n".join(
+        f"  {name:{width}}  {command.get_short_help_str(80)}" for name, command in command_line.commands.items()
+    )
 
 
 def main(
@@ -68,4 +70,4 @@ def main(
     names the cache.
     """
     target = Target(url, dict(options or {}), fixed=True) if url else None
-    verbs.main(args=arguments, prog_name=prog_name, obj=target)
+    command_line.main(args=arguments, prog_name=prog_name, obj=target)

@@ -10,12 +10,12 @@ from ..client import Client
 from ..maintenance.bench import MANY, SMALL_BYTES, Plan, measure
 from ..prices import PRICES_DATE
 from .output import advancing, show_json, show_table
-from .target import Target, Verb, yes_option
+from .target import CacheCommand, Target, yes_option
 
 _DEFAULT = Plan()
 
 
-@click.command(cls=Verb)
+@click.command(cls=CacheCommand)
 @click.option(
     "--size",
     "sizes",

@@ -9,7 +9,7 @@ import click
 from ..config import CONDITIONAL_WRITES
 from ..doctor import Report, examine
 from .output import busy, show_json, show_table
-from .target import Target, Unasked, Verb
+from .target import CacheCommand, Target, Unasked
 
 _COLOURS: Final = {
     "ok": "green",
@@ -23,7 +23,7 @@ _COLOURS: Final = {
 }
 
 
-@click.command(cls=Verb)
+@click.command(cls=CacheCommand)
 @click.option("--json", "as_json", is_flag=True, help="Print the complete report as JSON.")
 @click.option("--rounds", default=5, show_default=True, help="Races between 50 writers, for each of two kinds.")
 @click.option("--timeout", type=float, help="Time limit of one request, in seconds.  [default: 5]")

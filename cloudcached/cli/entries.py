@@ -19,7 +19,7 @@ from .._types import MISSING
 from ..entry.format import EntryInfo
 from ..runtime.pool import fan_out
 from .output import advancing, counting, printable, say, show_json, show_table
-from .target import Failure, Interrupted, Target, Verb, as_json_option, yes_option
+from .target import CacheCommand, Failure, Interrupted, Target, as_json_option, yes_option
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -59,7 +59,7 @@ def _no_entry(key: str) -> Missing:
     return Missing(f"there is no live entry under {printable(key)!r}")
 
 
-@click.command(cls=Verb)
+@click.command(cls=CacheCommand)
 @click.argument("key")
 @click.option(
     "--file", "file", type=click.Path(dir_okay=False), help="Write the value's bytes to this file; works for any size."
@@ -135,7 +135,7 @@ _MAKE: Final[dict[str, Callable[[bytes], Any]]] = {
 }
 
 
-@click.command(cls=Verb)
+@click.command(cls=CacheCommand)
 @click.argument("key")
 @click.argument("value", required=False)
 @click.option(
@@ -195,7 +195,7 @@ def _readable(file: str) -> Iterator[None]:
         raise Failure(f"{file} cannot be read: {error.strerror}") from error
 
 
-@click.command(cls=Verb)
+@click.command(cls=CacheCommand)
 @click.argument("keys", nargs=-1, required=True)
 @yes_option
 @_dry_run
@@ -230,7 +230,7 @@ def rm(target: Target, /, *, keys: tuple[str, ...], yes: bool, dry_run: bool, as
         raise _no_entry(missing[0])
 
 
-@click.command(cls=Verb)
+@click.command(cls=CacheCommand)
 @click.argument("pattern", default="*")
 @click.option("-l", "--long", "is_long", is_flag=True, help="Show type, size and expiry too: one more request per key.")
 @as_json_option
@@ -263,7 +263,7 @@ def ls(target: Target, /, *, pattern: str, is_long: bool, as_json: bool) -> None
             click.echo(printable(key))
 
 
-@click.command(cls=Verb)
+@click.command(cls=CacheCommand)
 @click.argument("key")
 @as_json_option
 @click.pass_obj
@@ -281,7 +281,7 @@ def ttl(target: Target, /, *, key: str, as_json: bool) -> None:
         click.echo("never" if left is None else f"{left:.0f}")
 
 
-@click.command(cls=Verb)
+@click.command(cls=CacheCommand)
 @click.argument("key")
 @_expire
 @click.pass_obj
@@ -294,7 +294,7 @@ def touch(target: Target, /, *, key: str, expire: float | None) -> None:
         raise _no_entry(key)
 
 
-@click.command(cls=Verb)
+@click.command(cls=CacheCommand)
 @click.argument("key")
 @as_json_option
 @click.pass_obj
@@ -312,7 +312,7 @@ def info(target: Target, /, *, key: str, as_json: bool) -> None:
         show_table(("field", "content"), [(name, str(content)) for name, content in _described(found).items()])
 
 
-@click.command(cls=Verb)
+@click.command(cls=CacheCommand)
 @click.option("--prefix", default="", help="Remove only keys with this prefix.")
 @yes_option
 @_dry_run

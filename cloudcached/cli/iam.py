@@ -6,10 +6,10 @@ import click
 
 from ..maintenance.iam import FEATURES, features_of, policy
 from .output import show_json
-from .target import Target, Verb
+from .target import CacheCommand, Target
 
 
-@click.command(cls=Verb)
+@click.command(cls=CacheCommand)
 @click.option(
     "--features",
     metavar="LIST",

@@ -10,7 +10,7 @@ import click
 from ..config import Config
 from ..maintenance.lifecycle import Lifecycle, Plan, Rule
 from .output import printable, show_json, show_table
-from .target import Target, Verb, as_json_option, yes_option
+from .target import CacheCommand, Target, as_json_option, yes_option
 
 _tags = click.option("--tags/--no-tags", default=None, help="Rules by expiry tag.  [default: the option expiry_tags]")
 _max_age = click.option(
@@ -33,7 +33,7 @@ def lifecycle() -> None:
     """
 
 
-@lifecycle.command(cls=Verb)
+@lifecycle.command(cls=CacheCommand)
 @as_json_option
 @click.pass_obj
 def show(target: Target, /, *, as_json: bool) -> None:
@@ -51,7 +51,7 @@ def show(target: Target, /, *, as_json: bool) -> None:
         click.echo(advice, err=True)
 
 
-@lifecycle.command(cls=Verb)
+@lifecycle.command(cls=CacheCommand)
 @_tags
 @_max_age
 @as_json_option
@@ -62,7 +62,7 @@ def plan(target: Target, /, *, as_json: bool, **given: Any) -> None:
     _show_plan(Lifecycle(config).plan(**_by(config, **given)), as_json=as_json)
 
 
-@lifecycle.command(cls=Verb)
+@lifecycle.command(cls=CacheCommand)
 @_tags
 @_max_age
 @yes_option
@@ -79,7 +79,7 @@ def apply(target: Target, /, *, yes: bool, dry_run: bool, as_json: bool, **given
     _do(lambda: rules.plan(**by), lambda: rules.apply(**by), yes=yes, dry_run=dry_run, as_json=as_json)
 
 
-@lifecycle.command(cls=Verb)
+@lifecycle.command(cls=CacheCommand)
 @yes_option
 @_dry_run
 @as_json_option

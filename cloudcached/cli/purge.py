@@ -8,7 +8,7 @@ import click
 
 from ..maintenance.purge import GRACE, GRACE_SECONDS, Counts, Purge, Report, Wanted
 from .output import advancing, say, show_json, show_table
-from .target import Failure, Interrupted, Target, Verb, as_json_option, yes_option
+from .target import CacheCommand, Failure, Interrupted, Target, as_json_option, yes_option
 
 _WORDS: Final = {
     "requests": "the request limit is reached",
@@ -18,7 +18,7 @@ _WORDS: Final = {
 }
 
 
-@click.command(cls=Verb)
+@click.command(cls=CacheCommand)
 @click.option("--all", "everything", is_flag=True, help="Remove expired counters and sessions too.")
 @click.option(
     "--refused", is_flag=True, help="Also remove damaged entries, unsigned ones, and those signed with another key."

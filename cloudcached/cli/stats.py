@@ -15,10 +15,10 @@ from ..runtime.clock import SystemClock
 from ..runtime.counters import Counters
 from ..stores import open_store
 from .output import counting, show_json, show_table
-from .target import Target, Verb, as_json_option
+from .target import CacheCommand, Target, as_json_option
 
 
-@click.command(cls=Verb)
+@click.command(cls=CacheCommand)
 @click.option("--top", default=20, show_default=True, type=click.IntRange(1), help="Number of key prefixes to show.")
 @click.option(
     "--sample",

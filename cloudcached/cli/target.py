@@ -75,7 +75,7 @@ class Interrupted(Failure):
     exit_code = 130
 
 
-class Verb(click.Command):
+class CacheCommand(click.Command):
     """A command on one cache: takes the cache's URL as its first argument, and reports errors on one line."""
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:

@@ -99,38 +99,38 @@ class Site:
         content: bytes = (reply if reply.ok else self.must("get_object", Key=name)).data["Content"]
         return content
 
-    def must(self, verb: str, **arguments: Any) -> Reply:
+    def must(self, method: str, **arguments: Any) -> Reply:
         """Send a request that must succeed, and repeat it once if that may help. Raises ``StoreError``."""
         try:
-            reply = self._done(verb, arguments)
+            reply = self._done(method, arguments)
         except StoreError as error:
             if not error.retryable:
                 raise
-            reply = self._done(verb, arguments)
+            reply = self._done(method, arguments)
         return reply
 
-    def _done(self, verb: str, arguments: Mapping[str, Any]) -> Reply:
-        reply = self.ask(verb, **arguments)
+    def _done(self, method: str, arguments: Mapping[str, Any]) -> Reply:
+        reply = self.ask(method, **arguments)
         if not reply.ok:
-            raise reply.error(verb)
+            raise reply.error(method)
         return reply
 
-    def ask(self, verb: str, **arguments: Any) -> Reply:
-        """Send one request by the boto3 client's method *verb*, and return its answer, also an error answer.
+    def ask(self, method: str, **arguments: Any) -> Reply:
+        """Send one request by the boto3 client's *method*, and return its answer, also an error answer.
 
         Raises ``StoreError`` if there is no answer, and ``ConfigError`` if boto3 refuses its settings.
         """
         connection = self._sessions.connection()
         try:
             with connection.http.until(Deadline(self.config.timeout)):
-                data: dict[str, Any] = getattr(connection.client, verb)(Bucket=self.config.bucket, **arguments)
+                data: dict[str, Any] = getattr(connection.client, method)(Bucket=self.config.bucket, **arguments)
                 if "Body" in data:
                     data["Content"] = bytes(data.pop("Body").read())
         except Exception as exc:
             response = getattr(exc, "response", None)
             if not isinstance(response, dict):
                 kind = type(exc) if isinstance(exc, StoreError) else kind_of(exc)
-                raise made(kind, verb, "", f"{type(exc).__name__}: {exc}") from exc
+                raise made(kind, method, "", f"{type(exc).__name__}: {exc}") from exc
             data = response
         about, error = data.get("ResponseMetadata", {}), data.get("Error", {})
         headers = about.get("HTTPHeaders", {})

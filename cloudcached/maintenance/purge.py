@@ -353,10 +353,10 @@ class _CountedSite(Site):
     def __enter__(self) -> _CountedSite:  # noqa: PYI034 - Self needs Python 3.11
         return self
 
-    def ask(self, verb: str, **arguments: Any) -> Reply:
+    def ask(self, method: str, **arguments: Any) -> Reply:
         """Send one request."""
         self.requests += 1
-        return super().ask(verb, **arguments)
+        return super().ask(method, **arguments)
 
 
 def removal_of(config: Config, clock: Clock) -> tuple[str, int]:

@@ -17,7 +17,7 @@ from stub_store import Stub
 
 from cloudcached import Client
 from cloudcached.__main__ import _without
-from cloudcached.cli import main, verbs
+from cloudcached.cli import command_line, main
 from cloudcached.cli.output import show_table
 from cloudcached.cli.target import Target
 
@@ -38,7 +38,7 @@ def run(url: str) -> Run:
     """Give what runs one command."""
 
     def run(*arguments: str, **options: Any) -> Result:
-        return CliRunner().invoke(verbs, arguments, prog_name="cloudcached", **options)
+        return CliRunner().invoke(command_line, arguments, prog_name="cloudcached", **options)
 
     return run
 
@@ -246,7 +246,7 @@ def test_files_of_any_size(url: str, tmp_path: Path) -> None:
     target = Target(url, {"max_value_bytes": 1000}, fixed=True)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        return answered(CliRunner().invoke(verbs, arguments, obj=target))
+        return answered(CliRunner().invoke(command_line, arguments, obj=target))
 
     file, copy = tmp_path / "file", tmp_path / "copy"
     file.write_bytes(b"x" * 10_000_000)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from store_doubles import CountingStore, wrap
 
 from cloudcached import Client
-from cloudcached.cli import verbs
+from cloudcached.cli import command_line
 from cloudcached.prices import (
     OPERATIONS,
     PREFIX_READS_S,
@@ -191,7 +191,7 @@ def test_purge_lists_and_looks_at_each() -> None:
 
 
 def printed(*arguments: str) -> str:
-    result = CliRunner().invoke(verbs, ["cost", *arguments], prog_name="cloudcached")
+    result = CliRunner().invoke(command_line, ["cost", *arguments], prog_name="cloudcached")
     assert (result.exit_code, result.stderr) == (0, "")
     return result.stdout
 

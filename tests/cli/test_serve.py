@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from cloudcached import Client
 from cloudcached.__main__ import main
-from cloudcached.cli import verbs
+from cloudcached.cli import command_line
 from cloudcached.testing import server
 
 PRINTED = re.compile(r"export (\w+)=(\S+)\n")
@@ -54,7 +54,7 @@ def test_serve_serves_until_it_is_interrupted(number: int, monkeypatch: pytest.M
 
 def test_serve_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "find_spec", lambda name: None if name == "moto" else name)
-    result = CliRunner().invoke(verbs, ["serve"])
+    result = CliRunner().invoke(command_line, ["serve"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "Error: the local S3 server needs moto: pip install 'cloudcached[testing]'\n"
 
@@ -67,7 +67,7 @@ def test_serve_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_serve_says_what_is_wrong(options: list[str], text: str) -> None:
-    result = CliRunner().invoke(verbs, ["serve", *options])
+    result = CliRunner().invoke(command_line, ["serve", *options])
     assert (result.exit_code, result.stdout) == (2, "")
     assert text in result.stderr
 
@@ -75,14 +75,14 @@ def test_serve_says_what_is_wrong(options: list[str], text: str) -> None:
 def test_no_port_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     with server.listen() as busy:
         monkeypatch.setattr(server, "_PORTS", 1)
-        result = CliRunner().invoke(verbs, ["serve", "--port", str(busy.getsockname()[1])])
+        result = CliRunner().invoke(command_line, ["serve", "--port", str(busy.getsockname()[1])])
     assert result.exit_code == 2
     assert "is free: name another one" in result.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script_for_each_shell(shell: str) -> None:
-    result = CliRunner().invoke(verbs, ["completion", shell])
+    result = CliRunner().invoke(command_line, ["completion", shell])
     assert result.exit_code == 0
     assert f"_CLOUDCACHED_COMPLETE={shell}_complete" in result.stdout
 
@@ -115,7 +115,7 @@ def test_the_command_is_installed() -> None:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 def test_bash_takes_the_script() -> None:
-    script = CliRunner().invoke(verbs, ["completion", "bash"]).stdout
+    script = CliRunner().invoke(command_line, ["completion", "bash"]).stdout
     run = subprocess.run(
         ["bash", "-c", f"{script}\ncomplete -p cloudcached"], capture_output=True, text=True, check=True
     )

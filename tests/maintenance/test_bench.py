@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from fault_proxy import FaultProxy
 
 from cloudcached import Client
-from cloudcached.cli import verbs
+from cloudcached.cli import command_line
 from cloudcached.errors import StoreError
 from cloudcached.maintenance.bench import MANY, SMALL_BYTES, Plan, measure
 from cloudcached.prices import PRICES, ObjectStore
@@ -27,7 +27,7 @@ def url() -> str:
 
 
 def run(*arguments: str, **options: Any) -> Result:
-    return CliRunner().invoke(verbs, ["bench", *arguments], prog_name="cloudcached", **options)
+    return CliRunner().invoke(command_line, ["bench", *arguments], prog_name="cloudcached", **options)
 
 
 def nothing(part: float, word: str) -> None:
@@ -174,5 +174,5 @@ def test_the_near_tier_of_a_site_is_not_what_is_measured(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(sys.modules["cloudcached.cli.bench"], "Client", Spy)
     target = Target(url, {"near": {"max_bytes": 10**6, "max_age": 60}, "fail_silently": True}, fixed=True)
-    result = CliRunner().invoke(verbs, ["bench", "--yes", *ARGUMENTS], obj=target)
+    result = CliRunner().invoke(command_line, ["bench", "--yes", *ARGUMENTS], obj=target)
     assert (result.exit_code, seen) == (0, {"fail_silently": False})

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
 from cloudcached import Client, ConfigError
-from cloudcached.cli import verbs
+from cloudcached.cli import command_line
 from cloudcached.config import Config
 from cloudcached.maintenance.iam import FEATURES, features_of, policy
 
@@ -122,15 +122,15 @@ def test_what_is_no_policy(url: str, features: tuple[str, ...], text: str) -> No
 
 
 def test_the_command() -> None:
-    result = CliRunner().invoke(verbs, ["iam", "s3://bucket/p"])
+    result = CliRunner().invoke(command_line, ["iam", "s3://bucket/p"])
     assert (result.exit_code, json.loads(result.stdout)) == (
         0,
         policy(Config.parse("s3://bucket/p", {}), ("read", "write", "multipart")),
     )
-    named = CliRunner().invoke(verbs, ["iam", "s3://bucket/p", "--features", "read, lifecycle"])
+    named = CliRunner().invoke(command_line, ["iam", "s3://bucket/p", "--features", "read, lifecycle"])
     assert "s3:PutLifecycleConfiguration" in named.stdout
-    assert CliRunner().invoke(verbs, ["iam", "s3://bucket/p", "--features", "fly"]).exit_code == 2
-    assert all(feature in CliRunner().invoke(verbs, ["iam", "--help"]).stdout for feature in FEATURES)
+    assert CliRunner().invoke(command_line, ["iam", "s3://bucket/p", "--features", "fly"]).exit_code == 2
+    assert all(feature in CliRunner().invoke(command_line, ["iam", "--help"]).stdout for feature in FEATURES)
 
 
 @pytest.mark.real

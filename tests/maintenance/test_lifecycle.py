@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from store_doubles import CountingStore, wrap
 
 from cloudcached import Client, ConfigError, PartialFailure, StoreRefused
-from cloudcached.cli import verbs
+from cloudcached.cli import command_line
 from cloudcached.cli.lifecycle import advice_on
 from cloudcached.config import Config
 from cloudcached.entry.expiry import CLASSES_DAYS, DAY_SECONDS, class_of
@@ -324,7 +324,7 @@ def run(s3_url: str) -> Callable[..., Any]:
     """Give what runs a lifecycle command on the cache."""
 
     def run(verb: str, *arguments: str, **options: Any) -> Any:
-        return CliRunner().invoke(verbs, ["lifecycle", verb, s3_url, *arguments], **options)
+        return CliRunner().invoke(command_line, ["lifecycle", verb, s3_url, *arguments], **options)
 
     return run
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from cloudcached import Client, PreconditionFailed, StoreRefused
-from cloudcached.cli import verbs
+from cloudcached.cli import command_line
 from cloudcached.maintenance.purge import GRACE, Counts, Purge, Report
 
 
@@ -23,7 +23,7 @@ def url() -> str:
 
 
 def invoke(*arguments: str, **options: Any) -> Any:
-    return CliRunner().invoke(verbs, arguments, prog_name="cloudcached", **options)
+    return CliRunner().invoke(command_line, arguments, prog_name="cloudcached", **options)
 
 
 @contextmanager

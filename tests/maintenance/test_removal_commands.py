@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cloudcached import Client
-from cloudcached.cli import verbs
+from cloudcached.cli import command_line
 from cloudcached.engine.listing import Listing
 from cloudcached.stores.port import Write
 
@@ -21,7 +21,7 @@ def url() -> str:
 
 
 def run(url: str, verb: str, *arguments: str, **options: Any) -> Result:
-    return CliRunner().invoke(verbs, [verb, url, *arguments], **options)
+    return CliRunner().invoke(command_line, [verb, url, *arguments], **options)
 
 
 def test_rm(url: str) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from store_doubles import CountingStore, wrap
 
 from cloudcached import Client
-from cloudcached.cli import verbs
+from cloudcached.cli import command_line
 from cloudcached.maintenance.survey import LONG_KEYS, REST, Survey, beginning, survey, types_and_lifetimes
 from cloudcached.stores.port import Write
 from cloudcached.testing import FakeClock
@@ -131,7 +131,7 @@ def test_some_are_drawn(client: Client) -> None:
 
 
 def run(*arguments: str, url: str) -> Any:
-    return CliRunner().invoke(verbs, [*arguments], env={"CLOUDCACHED_URL": url}, prog_name="cloudcached")
+    return CliRunner().invoke(command_line, [*arguments], env={"CLOUDCACHED_URL": url}, prog_name="cloudcached")
 
 
 def test_the_command(any_url: str) -> None:

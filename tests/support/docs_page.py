@@ -33,7 +33,7 @@ import yaml
 from click.testing import CliRunner
 from docs_blocks import Block, blocks_of
 
-from cloudcached.cli import verbs
+from cloudcached.cli import command_line
 from cloudcached.runtime.clock import SystemClock
 
 if sys.version_info >= (3, 11):
@@ -107,7 +107,7 @@ class Page:
             os.environ.update(word.split("=", 1) for word in words[1:])
             return ""
         if words[0] == "cloudcached":
-            result = CliRunner().invoke(verbs, words[1:], prog_name="cloudcached", input="y\n")  # where it asks
+            result = CliRunner().invoke(command_line, words[1:], prog_name="cloudcached", input="y\n")  # where it asks
         elif words[0] == "flask":
             result = self.names["app"].test_cli_runner().invoke(args=words[1:])
         elif words[:2] == ["python", "manage.py"]:
@@ -156,7 +156,7 @@ def _check_console(block: Block) -> None:
     for command, _ in _commands(block):
         words = shlex.split(command)
         if words[0] == "cloudcached":
-            name, verb, rest = verbs.resolve_command(click.Context(verbs), words[1:])
+            name, verb, rest = command_line.resolve_command(click.Context(command_line), words[1:])
             assert verb is not None
             verb.make_context(name, list(rest))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cloudcached.cli import verbs
+from cloudcached.cli import command_line
 from cloudcached.cli.target import Target
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -57,10 +57,10 @@ line on standard error. For shell completion see `cloudcached completion --help`
 
 def page() -> str:
     """Return the complete page."""
-    settings = {**verbs.context_settings, "terminal_width": 100}
-    context = click.Context(verbs, info_name="cloudcached", obj=Target("", {}), **settings)
+    settings = {**command_line.context_settings, "terminal_width": 100}
+    context = click.Context(command_line, info_name="cloudcached", obj=Target("", {}), **settings)
     parts = [HEADER]
-    for name, command in sorted(verbs.commands.items()):
+    for name, command in sorted(command_line.commands.items()):
         with click.Context(command, info_name=name, parent=context, terminal_width=100) as inner:
             parts.append(f"## {name}\n\n```text\n{command.get_help(inner)}\n```\n")
     return "\n".join(parts)

@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 import cloudcached
-from cloudcached.cli import verbs
+from cloudcached.cli import command_line
 
 Run = Callable[..., str]
 
@@ -94,7 +94,7 @@ def test_help_names_every_verb() -> None:
     told = manage("help", "cloudcached")
     assert (told.returncode, told.stderr) == (0, "")
     lines = told.stdout.splitlines()
-    assert [name for name in verbs.commands if not any(line.startswith(f"  {name} ") for line in lines)] == []
+    assert [name for name in command_line.commands if not any(line.startswith(f"  {name} ") for line in lines)] == []
     assert "--cache ALIAS" in told.stdout
     assert "'manage.py cloudcached VERB --help' tells more" in told.stdout
 

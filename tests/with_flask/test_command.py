@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 from flask_caching import Cache
 
-from cloudcached.cli import verbs
+from cloudcached.cli import command_line
 
 Made = Callable[..., tuple[Flask, Cache]]
 
@@ -59,7 +59,7 @@ def test_help_names_every_verb(make_app: Made) -> None:
     app, _ = make_app()
     told = run(app, "--help").output
     lines = told.splitlines()
-    assert [name for name in verbs.commands if not any(line.startswith(f"  {name} ") for line in lines)] == []
+    assert [name for name in command_line.commands if not any(line.startswith(f"  {name} ") for line in lines)] == []
     assert "--cache URL" in told
     assert "cloudcached VERB --help' tells more" in told
     assert "cloudcached get [OPTIONS] KEY\n" in run(app, "get", "--help").output
