@@ -104,10 +104,11 @@ class Client:
         began = self._now()
         try:
             value = self._read(key)
-        except StoreError as error:  # as the decorator of the other verbs does, which this one is too hot for
+        except StoreError as error:  # what the decorator of the other methods does, which knows no default
             self._gets.add(self._now() - began)
             self._silencer.take("get", error)
             return default
+        # ``self._gets.add``, written out: a call more is a tenth of what a near hit costs.
         took, gets = self._now() - began, self._gets
         gets.seconds += took
         gets.buckets[int(took * 1e6).bit_length()] += 1

@@ -107,28 +107,22 @@ class Engine:
 
     # Reading
 
-    def read(self, place: Place) -> Any:
-        """Return the live value under *place*, or ``MISSING``. Cost: 1 GET."""
-        snapshot = self.get(place, self.budget())
-        if self._watchers and snapshot.live:
-            self.note_hit(place, snapshot.meta)
-        return snapshot.value
-
-    def get(self, place: Place, budget: Budget, *, dated: bool = False) -> Snapshot:
+    def get(self, place: Place, budget: Budget | None = None, *, dated: bool = False) -> Snapshot:
         """Return what is under *place*, verified. Cost: 1 GET; the body of an expired entry is not read.
 
         dated: with its age by the server's clock, which not every transport can tell.
         """
-        store = self.requests.store
+        requests = self.requests
+        store = requests.store.dated if dated else requests.store
         try:
-            snapshot = self.fetch(place, budget, store.dated.get if dated else store.get)
+            snapshot = requests.call(budget, "get", self._fetch_once, place, store.get)
         except NotFound:
             snapshot = NOTHING
         if self._watchers:
             self.note_etag(place, snapshot.etag)
         return snapshot
 
-    def fetch(self, place: Place, budget: Budget, get: Callable[..., Found]) -> Snapshot:
+    def fetch(self, place: Place, budget: Budget | None, get: Callable[..., Found]) -> Snapshot:
         """Return what *get*, a store's, finds under *place*, verified. Raises what it raises. Cost: 1 GET."""
         return self.requests.call(budget, "get", self._fetch_once, place, get)
 
@@ -143,8 +137,8 @@ class Engine:
             found.close()
             self.refuse(place.object_key, refusal)
             return Snapshot(head.etag, size=size)
-        age = None if head.date is None else head.date - head.modified
-        return Snapshot(head.etag, meta, data, value, age, size)
+        date = head.date
+        return Snapshot(head.etag, meta, data, value, None if date is None else date - head.modified, size)
 
     def _opened(self, place: Place, meta: Meta, found: Found) -> tuple[Bytes, Any]:
         """Return data and value of an entry that was found; ``MISSING`` for the value of one that is not live."""
@@ -192,10 +186,12 @@ class Engine:
         for watcher in self._watchers:
             watcher.note_etag(place, etag)
 
-    def note_hit(self, place: Place, meta: Meta | None) -> None:
-        """Tell the watchers that a reader was given the live entry of *place*."""
-        for watcher in self._watchers:
-            watcher.note_hit(place, meta)
+    def note_read(self, place: Place, found: Snapshot) -> Snapshot:
+        """Tell the watchers what a reader was given, if it is a live entry; return it."""
+        if found.value is not MISSING:
+            for watcher in self._watchers:
+                watcher.note_hit(place, found.meta)
+        return found
 
     def writing(self, keys: Sequence[str]) -> AbstractContextManager[None]:
         """Return what stands around every write and every removal of *keys*, whatever comes of it."""

@@ -37,12 +37,14 @@ class StoreReader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.fetch = engine.read
 
     def read(self, key: str) -> Any:
         """Return the live value of *key*, or ``MISSING``. Cost: 1 GET."""
-        engine = self._engine
-        return engine.read(engine.place(key))
+        return self.snapshot(self._engine.place(key)).value
+
+    def fetch(self, place: Place) -> Any:
+        """Return what ``read`` does. Cost: 1 GET."""
+        return self.snapshot(place).value
 
     def near_value(self, key: str) -> Any:  # noqa: ARG002 - nothing is near
         """Return ``UNKNOWN``."""
@@ -55,7 +57,4 @@ class StoreReader:
     def snapshot(self, place: Place) -> Snapshot:
         """Return what is under *place*. Cost: 1 GET."""
         engine = self._engine
-        found = engine.get(place, engine.budget())
-        if found.live:
-            engine.note_hit(place, found.meta)
-        return found
+        return engine.note_read(place, engine.get(place))

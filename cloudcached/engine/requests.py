@@ -58,19 +58,24 @@ class Requests:
         """Return a fresh time budget for an operation in which one request has *size* bytes to move."""
         return LongBudget(self.clock, self.timeout + 2 * allowance(size), self.timeout)
 
-    def call(self, budget: Budget, kind: str, request: Callable[..., R], *arguments: Any, sent: int = 0) -> R:
+    def call(self, budget: Budget | None, kind: str, request: Callable[..., R], *arguments: Any, sent: int = 0) -> R:
         """Send *request*, and repeat it while that may help and the budget lasts: only what may be repeated.
 
-        kind: under which name it is counted (``get``, ``put``, ...). sent: the bytes of its body.
+        budget: ``None`` for a fresh one, made when the first try has failed. kind: under which name the request is
+        counted (``get``, ``put``, ...). sent: the bytes of its body.
         """
+        began = self.clock.monotonic() if budget is None else None
+        left = self.timeout if budget is None else budget.left
         while True:
             try:
-                answer: R = self.send(kind, request, *arguments, timeout=budget.left, sent=sent)
+                answer: R = self.send(kind, request, *arguments, timeout=left, sent=sent)
             except StoreError as error:
                 if not error.retryable:
                     raise
+                budget = budget or Budget(self.clock, self.timeout, began)
                 budget.spend(error)
                 self.counters.add("retries")
+                left = budget.left
             else:
                 return answer
 

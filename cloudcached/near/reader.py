@@ -103,16 +103,11 @@ class NearReader(Watcher):
             found = self._fetched(place)
         else:
             found = Snapshot(held.etag, held.meta, held.data, self._hit(place.key, held, began))
-        if found.live:
-            self._engine.note_hit(place, found.meta)
-        return found
+        return self._engine.note_read(place, found)
 
     def fetch(self, place: Place) -> Any:
         """Return what ``read`` does, and ask the store. Cost: 1 GET, which a 304 may answer."""
-        found = self._fetched(place)
-        if found.live:
-            self._engine.note_hit(place, found.meta)
-        return found.value
+        return self._engine.note_read(place, self._fetched(place)).value
 
     def _fresh(self, key: str, now: float) -> Held | None:
         """Return what is held of *key* and is fresh *now*, by the monotonic clock."""
