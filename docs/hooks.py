@@ -1,6 +1,7 @@
-"""What MkDocs does beside its plugins: pages take sections that are kept elsewhere, and load nothing from elsewhere.
+"""What MkDocs does besides its plugins: pages include texts that are kept elsewhere, and load nothing from elsewhere.
 
-``<!-- from README.md: Options -->`` stands for the section of that heading, so that there is one table of options.
+``<!-- from README.md: Options -->`` stands for the section under that heading, so that there is one table of options;
+``<!-- from SECURITY.md -->`` for the whole file.
 """
 
 from __future__ import annotations
@@ -12,23 +13,25 @@ from typing import Any
 from mkdocs.exceptions import PluginError
 
 ROOT = Path(__file__).parent.parent
-_WANTED = re.compile(r"<!-- from (?P<file>[\w.]+): (?P<heading>[^\n]+?) -->")
+_WANTED = re.compile(r"<!-- from (?P<file>[\w.]+)(?:: (?P<heading>[^\n]+?))? -->")
 _FOREIGN = re.compile(r"""<(?:script|link|img)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^>]*>""")
 
 
-def section(file: str, heading: str) -> str:
-    """Return what stands under a heading of the second level. Raises ``LookupError`` where there is none."""
+def included(file: str, heading: str | None) -> str:
+    """Return the text under a heading of the second level, or the whole file. Raises ``LookupError`` if it is not there."""
     text = (ROOT / file).read_text(encoding="utf-8")
-    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    if found is None:
-        raise LookupError(f"{file} has no section {heading!r}")
+    if heading is not None:
+        found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+        if found is None:
+            raise LookupError(f"{file} has no section {heading!r}")
+        text = found[1]
     # Links there begin at the top of the repository.
-    return found[1].strip().replace("](docs/", "](")
+    return text.strip().replace("](docs/", "](")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the sections in their places."""
-    return _WANTED.sub(lambda found: section(found["file"], found["heading"]), markdown)
+    """Put the texts in their places."""
+    return _WANTED.sub(lambda found: included(found["file"], found["heading"]), markdown)
 
 
 def on_post_page(output: str, **_: Any) -> None:
