@@ -6,6 +6,7 @@
 #   make lint types              ruff; mypy --strict and pyright
 #   make docs                    the documentation as a site in build/site; warnings are errors
 #   make generate                write docs/cli.md again from the commands
+#   make rooms                   draw the rooms of docs/architecture.md again from the imports
 #   make bench [SECTIONS="bulk"] CloudCached beside others on a Ceph gateway of its own, written into README and docs
 #   make bench-files [MB=5000]   large files both ways beside boto3's transfer manager, on a Ceph gateway of its own
 #   make bench-purge             a purge of 100,000 entries with writers beside it, on a Ceph gateway of its own
@@ -29,7 +30,7 @@ override PIP := $(PY) -m pip --quiet --disable-pip-version-check
 # One stamp for the environment (another Python makes it anew) and one for each set of packages in it.
 override MADE := $(VENV)/.python-$(or $(VERSION),missing)
 
-.PHONY: test demo browser lint types docs generate bench bench-files bench-purge lifecycle-days soak fuzz matrix wheel-test ci clean
+.PHONY: test demo browser lint types docs generate rooms bench bench-files bench-purge lifecycle-days soak fuzz matrix wheel-test ci clean
 .NOTPARALLEL:
 # The user's shell may name another site.
 unexport DJANGO_SETTINGS_MODULE
@@ -56,8 +57,11 @@ docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict -f .mkdocs.yml
 	@! grep -rlE '<(script|link|img)[^>]*(src|href)="?(https?:)?//' build/site --include='*.html' || { echo "the site loads from elsewhere" >&2; exit 1; }
 
-generate: $(VENV)/.test
+generate: $(VENV)/.test rooms
 	$(PY) tests/support/generate_cli.py
+
+rooms:
+	$(PYTHON) docs/draw_rooms.py
 
 bench: $(VENV)/.bench
 	$(PY) -m benchmarks.servers
