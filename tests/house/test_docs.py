@@ -1,4 +1,4 @@
-"""What the README and the pages name is there; tests/house/test_docs_blocks.py runs what they show."""
+"""Everything that the README and the pages name exists; tests/house/test_docs_blocks.py runs what they show."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from moto.core import set_initial_no_auth_action_count
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+TOP_PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+
+
+@pytest.mark.parametrize("page", [*TOP_PAGES, *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
 def test_links_lead_somewhere(page: str) -> None:
     path = ROOT / page
     targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
@@ -46,16 +49,18 @@ def test_the_page_on_outages_says_what_each_verb_answers() -> None:
     assert {name.split()[0] for name in VERBS} - {"aget"} - told == set()
 
 
-def test_the_readme_names_tests_that_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`([\w/]*test_\w+\.py)[:`]", text))
+@pytest.mark.parametrize("page", ["README.md", "docs/promises.md", "docs/contributing.md", "docs/files.md"])
+def test_a_page_names_tests_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = {name.removeprefix("tests/") for name in re.findall(r"`([\w/]*test_\w+\.py)[:`]", text)}
     assert named
     assert {name for name in named if not (ROOT / "tests" / name).exists()} == set()
 
 
 def promises() -> dict[str, list[tuple[str, bool]]]:
-    """Return the tests that each row of the README's promises names, and whether each asks no server."""
-    rows = [line.strip("| ").split(" | ", 1) for line in section("README.md", "Promises") if line.startswith("| ")][1:]
+    """Return the tests that each row of the table of promises names, and whether each asks no server."""
+    lines = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.strip("| ").split(" | ", 1) for line in lines if line.startswith("| ")][1:]
     named = re.compile(r"`([\w/]*test_\w+\.py(?:::\w+)+)`( \*bytes alone\*)?")
     return {row[0]: [(name, bool(mark)) for name, mark in named.findall(row[1])] for row in rows}
 
@@ -78,7 +83,7 @@ def collected_for_a_real_server(names: set[str]) -> list[str]:
 
 @pytest.mark.slow
 def test_each_promise_names_tests_that_run_on_a_real_server() -> None:
-    """All tests of a class that is named; but for those of which the row says that they ask none."""
+    """All tests of a named class do, except those of which the row says that they ask none."""
     rows = promises()
     assert len(rows) > 10
     assert [row for row, tests in rows.items() if all(asks_none for _, asks_none in tests)] == []
