@@ -7,6 +7,7 @@
 #   make docs                    the documentation as a site in build/site; warnings are errors
 #   make generate                write docs/cli.md again from the commands
 #   make rooms                   draw the rooms of docs/architecture.md again from the imports
+#   make coverage                the branches that the suite takes in memory, held to the figure in pyproject.toml
 #   make bench [SECTIONS="bulk"] CloudCached beside others on a Ceph gateway of its own, written into README and docs
 #   make bench-files [MB=5000]   large files both ways beside boto3's transfer manager, on a Ceph gateway of its own
 #   make bench-purge             a purge of 100,000 entries with writers beside it, on a Ceph gateway of its own
@@ -30,7 +31,7 @@ override PIP := $(PY) -m pip --quiet --disable-pip-version-check
 # One stamp for the environment (another Python makes it anew) and one for each set of packages in it.
 override MADE := $(VENV)/.python-$(or $(VERSION),missing)
 
-.PHONY: test demo browser lint types docs generate rooms bench bench-files bench-purge lifecycle-days soak fuzz matrix wheel-test ci clean
+.PHONY: test demo browser lint types docs generate rooms coverage bench bench-files bench-purge lifecycle-days soak fuzz matrix wheel-test ci clean
 .NOTPARALLEL:
 # The user's shell may name another site.
 unexport DJANGO_SETTINGS_MODULE
@@ -62,6 +63,13 @@ generate: $(VENV)/.test rooms
 
 rooms:
 	$(PYTHON) docs/draw_rooms.py
+
+coverage: $(VENV)/.coverage
+	@mkdir -p build/coverage
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest -q -n auto --maxprocesses 4 -m "not browser and not slow" -k "not moto" --ignore tests/house $(ARGS)
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
 
 bench: $(VENV)/.bench
 	$(PY) -m benchmarks.servers
@@ -110,6 +118,7 @@ $(MADE):
 	@touch $@
 
 $(VENV)/.test: PACKAGES = --editable '.[django,flask,cli,encryption]' --group test
+$(VENV)/.coverage: PACKAGES = --editable '.[django,flask,cli,encryption]' --group coverage
 $(VENV)/.demo: PACKAGES = --editable '.[django,flask]' --group demo
 $(VENV)/.lint: PACKAGES = --group lint
 $(VENV)/.bench: PACKAGES = --editable '.[django,flask,cli,disk]' --group bench
@@ -117,7 +126,7 @@ $(VENV)/.types: PACKAGES = --group types
 $(VENV)/.build: PACKAGES = --group build
 $(VENV)/.docs: PACKAGES = --group docs
 
-$(addprefix $(VENV)/.,test demo bench lint types build docs): $(MADE) pyproject.toml
+$(addprefix $(VENV)/.,test coverage demo bench lint types build docs): $(MADE) pyproject.toml
 	@echo "Installing the packages for make $(@F:.%=%)"
 	@$(PIP) install $(PACKAGES)
 	@touch $@
