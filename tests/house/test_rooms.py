@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,7 +70,7 @@ def test_a_circle_of_rooms_is_refused(rooms: ModuleType) -> None:
         rooms.floors({"a": {"b"}, "b": {"c", "a"}, "c": set()})
 
 
-def test_rooms_do_not_overlap_and_arrows_pass_beside_them(rooms: ModuleType) -> None:
+def test_neither_rooms_nor_arrows_cross_a_room(rooms: ModuleType) -> None:
     house = rooms.House()
     for room, floor in house.floor.items():
         x = house.middle(room)
@@ -78,3 +80,30 @@ def test_rooms_do_not_overlap_and_arrows_pass_beside_them(rooms: ModuleType) -> 
         for end in house.arrows[room]:
             crossed = [name for name, there in house.floor.items() if house.floor[end] < there < floor]
             assert all(abs(house.middle(name) - house.middle(end)) > rooms.WIDTH // 2 for name in crossed), (room, end)
+
+
+def floors_of_the_layers() -> list[set[str]]:
+    """Return the rooms of each floor as tests/house/test_layers.py has them, from the ground up."""
+    tree = ast.parse((Path(__file__).parent / "test_layers.py").read_text(encoding="utf-8"))
+    found = next(
+        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FLOORS"
+    )
+    rooms = [{name for name in floor if not name.startswith("__")} for floor in ast.literal_eval(found)]
+    return [floor for floor in rooms if floor]
+
+
+def test_the_picture_has_the_floors_that_are_kept(rooms: ModuleType) -> None:
+    floor = rooms.floors(rooms.arrows())
+    drawn = [{room for room, number in floor.items() if number == level} for level in range(max(floor.values()) + 1)]
+    assert drawn[: len(floors_of_the_layers())] == floors_of_the_layers()
+
+
+def test_the_page_has_the_floors_that_are_kept() -> None:
+    text = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| (\d+) \| ([^|]+) \|", text.partition("\n## Floors\n")[2].partition("\n## ")[0], re.MULTILINE
+    )
+    told = {int(number): set(re.findall(r"`(\w+)`", names)) - {"__main__"} for number, names in rows}
+    kept = floors_of_the_layers()
+    assert [told[number] for number in range(len(kept))] == kept
+    assert len(told) == len(kept) + 1  # and the frameworks on top
