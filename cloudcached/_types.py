@@ -6,13 +6,19 @@ import datetime as dt
 import enum
 import os
 from collections.abc import Callable
-from typing import BinaryIO, Final, Protocol, TypeAlias
+from typing import Any, BinaryIO, Final, Protocol, TypeAlias
 
 
 class Missing(enum.Enum):
     """The type of ``MISSING``: an enum, so that type checkers can narrow on ``is MISSING``."""
 
+    #: Where ``MISSING`` is public: pickles name that, and not this module.
+    __module__ = "cloudcached"
+
     MISSING = "MISSING"
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        return "MISSING"  # pickled as the global of that name
 
     def __repr__(self) -> str:
         return "MISSING"

@@ -31,6 +31,7 @@ write, everything that is not an answer means "unknown", not "no".
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Mapping
 from pickle import PickleError
 from typing import Any
@@ -126,6 +127,10 @@ class PartialFailure(CloudCachedError, RuntimeError):
         self.results = dict(results)
         #: The error of each key that failed.
         self.failures = dict(failures)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # BaseException's own calls the class with the message alone, which __init__ does not take.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class LockError(CloudCachedError):

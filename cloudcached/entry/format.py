@@ -133,6 +133,9 @@ class Place(NamedTuple):
 class EntryInfo:
     """What an entry's metadata says; the body was not read."""
 
+    #: The public name, which pickles hold: this module may move, and stored values must outlive that.
+    __module__ = "cloudcached"
+
     key: str
     object_key: str
     #: ``str``, ``bytes``, ``int``, ``float``, ``complex``, ``bool``, ``none`` or ``pickle``.

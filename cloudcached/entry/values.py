@@ -12,7 +12,7 @@ import math
 import pickle
 import pickletools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from .._types import MISSING, Bytes
 from ..errors import EntryRefused, ValueRejected
@@ -136,6 +136,10 @@ class Encoded(NamedTuple):
 
     tag: str
     data: bytes
+
+    def __reduce__(self) -> NoReturn:
+        # Inside another value it would come back as this tuple, and its pickle would name this module.
+        raise TypeError("an encoded value is stored by itself, not inside another one")
 
 
 def encode(value: Any, *, trusted: bool) -> Encoded:

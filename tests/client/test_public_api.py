@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
+import pickle
 import re
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 
 import cloudcached
-from cloudcached import Client, errors
+from cloudcached import MISSING, Client, EntryInfo, PartialFailure, StoreError, ValueRejected, errors
 
 PACKAGES = ("cloudcached", "cloudcached_django", "cloudcached_flask")
 #: Of ``Client``, what asks the store nothing.
@@ -94,6 +96,86 @@ def test_every_exception_is_public() -> None:
     assert defined - {"PickleError"} == set(errors.__all__)
     assert set(errors.__all__) <= set(cloudcached.__all__)
     assert all(issubclass(getattr(errors, name), errors.CloudCachedError) for name in errors.__all__)
+
+
+class NamesOf(pickle.Unpickler):
+    """Loads a pickle, and keeps what it names."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data))
+        self.names: set[tuple[str, str]] = set()
+
+    def find_class(self, module: str, name: str) -> Any:
+        self.names.add((module, name))
+        return super().find_class(module, name)
+
+
+def pickled(value: object) -> tuple[Any, set[tuple[str, str]]]:
+    """Return what a pickle of *value* is loaded as, and what it names."""
+    unpickler = NamesOf(pickle.dumps(value, 5))
+    return unpickler.load(), unpickler.names
+
+
+def entry_info() -> EntryInfo:
+    client = Client("memory://")
+    client.put("k", "v")
+    info = client.info("k")
+    assert info is not None
+    return info
+
+
+def example(name: str) -> errors.CloudCachedError:
+    """Return an exception of the class of that name."""
+    if name == "PartialFailure":
+        return PartialFailure("put_many", {"a": True}, {"b": StoreError("no answer", operation="put", code="500")})
+    made = getattr(errors, name)("what is wrong")
+    assert isinstance(made, errors.CloudCachedError)
+    return made
+
+
+def test_the_pickle_of_an_info_names_the_public_class_alone() -> None:
+    info = entry_info()
+    back, names = pickled(info)
+    assert back == info
+    assert names == {("cloudcached", "EntryInfo")}
+    assert b"cloudcached.entry" not in pickle.dumps(info)
+
+
+def test_the_pickle_of_missing_names_the_public_constant_alone() -> None:
+    back, names = pickled([MISSING])
+    assert back[0] is MISSING
+    assert names == {("cloudcached", "MISSING")}
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_the_pickle_of_an_exception_names_the_public_class_alone(name: str) -> None:
+    error = example(name)
+    back, names = pickled(error)
+    assert type(back) is type(error)
+    assert (str(back), back.args, vars(back).keys()) == (str(error), error.args, vars(error).keys())
+    assert {module for module, _ in names} == {"cloudcached.errors"}
+
+
+def test_a_partial_failure_is_pickled_with_its_results() -> None:
+    back, _ = pickled(example("PartialFailure"))
+    assert back.results == {"a": True}
+    assert (str(back.failures["b"]), back.failures["b"].code) == ("no answer", "500")
+
+
+def test_public_objects_are_stored_as_any_value() -> None:
+    client = Client("memory://", signing_key="a secret")
+    info = entry_info()
+    client.put("k", {"info": info, "missing": MISSING, "error": example("PartialFailure")})
+    back = client.get("k")
+    assert back["info"] == info
+    assert back["missing"] is MISSING
+    assert back["error"].results == {"a": True}
+
+
+@pytest.mark.parametrize("value", [Client("memory://"), Client("memory://").lock("a"), [Client("memory://").encode(1)]])
+def test_what_must_not_be_stored_is_refused_with_a_reason(value: object) -> None:
+    with pytest.raises(ValueRejected, match="cannot be pickled"):
+        Client("memory://", signing_key="a secret").put("k", value)
 
 
 def test_one_version() -> None:
