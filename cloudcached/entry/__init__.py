@@ -1,3 +1,3 @@
-"""The bytes of one entry. Nothing here does I/O or reads a clock."""
+"""The bytes of one entry: pure functions and values, no I/O, no clock, no threads."""
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Values that the store cannot read: AES-256-GCM with a key of its own for every write.
+"""Encryption of values, so that the store cannot read them: AES-256-GCM with a separate key for every write.
 
-Each write's key is derived (HKDF-SHA256, RFC 5869) from the configured key and the entry's nonce of 256 random bits,
-so that GCM's own short nonce can be constant: no key is ever used twice.
+Each write's key is derived (HKDF-SHA256, RFC 5869) from the configured key and the entry's nonce of 256 random bits.
+No key is ever used twice, so GCM's own short nonce can be constant.
 
-What is too large for one message is a row of chunks (the STREAM construction: Hoang, Reyhanitabar, Rogaway and Vizar,
-"Online Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance", 2015): GCM's nonce is the chunk's number and
-whether it is the last, so none can be left out, moved, doubled or cut off.
+A value too large for one message is a sequence of chunks (the STREAM construction: Hoang, Reyhanitabar, Rogaway and
+Vizar, "Online Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance", 2015). There GCM's nonce is the chunk's
+number and whether it is the last one, so that no chunk can be left out, moved, repeated or cut off.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 #: Marks an encrypted entry in ``cc-encoding``, followed by a colon and the key id.
 AES_GCM = "aes-gcm"
-#: The same for a value that is encrypted in chunks.
+#: The same for a value encrypted in chunks.
 AES_GCM_CHUNKS = "aes-gcm-chunks"
-#: Of content in each chunk but the last, which may have less, and what is added to each.
+#: Content in each chunk; the last one may have less.
 CHUNK_BYTES = 1 << 20
+#: GCM adds a tag of this size to each message, and so to each chunk.
 TAG_BYTES = 16
 
 _SALT = b"cloudcached 1"
@@ -36,30 +37,30 @@ _CONSTANT_NONCE = bytes(12)
 class EncryptionKeys:
     """The configured keys: the first encrypts, all decrypt."""
 
-    #: Public key id and secret of each, newest first.
+    #: The public key id and the secret of each key, newest first.
     secrets: tuple[tuple[str, bytes], ...] = field(repr=False)
 
     @classmethod
     def derive(cls, secrets: Sequence[bytes]) -> EncryptionKeys:
         """Return the keys with their public ids.
 
-        Raises ``ConfigError`` without the ``encryption`` extra.
+        Raises ``ConfigError`` if the ``encryption`` extra is not installed.
         """
         try:
-            import cryptography  # noqa: F401, PLC0415 - an extra: found missing here, not at the first put
+            import cryptography  # noqa: F401, PLC0415 - an extra: better missed here than at the first put
         except ImportError as error:
             raise ConfigError("encryption_key needs an extra: pip install 'cloudcached[encryption]'") from error
         return cls(tuple((_derive(secret, b"encryption key id", 6).hex(), secret) for secret in dict.fromkeys(secrets)))
 
     def encrypt(self, nonce: str, object_key: str, data: Bytes) -> tuple[str, bytes]:
-        """Return the mark for the metadata, and *data* encrypted for this nonce and object."""
+        """Return the mark for the metadata, and *data* encrypted with this nonce for this object."""
         key_id, secret = self.secrets[0]
         return f"{AES_GCM}:{key_id}", _cipher(secret, nonce).encrypt(_CONSTANT_NONCE, data, object_key.encode())
 
     def decrypt(self, mark: str, nonce: str, object_key: str, data: Bytes) -> bytes:
         """Return the original of *data*.
 
-        Raises ``EntryRefused`` for an unknown mark or key, and for data that was changed.
+        Raises ``EntryRefused`` for an unknown mark or key, and if *data* was changed.
         """
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415
 
@@ -72,12 +73,12 @@ class EncryptionKeys:
             raise EntryRefused("encryption", "the data was changed") from error
 
     def chunks(self, nonce: str, object_key: str) -> tuple[str, ChunkCipher]:
-        """Return the mark for the metadata, and what encrypts a row of chunks for this nonce and object."""
+        """Return the mark for the metadata, and a cipher for the chunks written with this nonce to this object."""
         key_id, secret = self.secrets[0]
         return f"{AES_GCM_CHUNKS}:{key_id}", ChunkCipher(_cipher(secret, nonce, b"chunks "), object_key.encode())
 
     def chunks_of(self, mark: str, nonce: str, object_key: str) -> ChunkCipher:
-        """Return what decrypts a row of chunks.
+        """Return the cipher for the chunks of an entry.
 
         Raises ``EntryRefused`` for an unknown mark or key.
         """
@@ -87,7 +88,7 @@ class EncryptionKeys:
         name, _, key_id = mark.partition(":")
         secret = dict(self.secrets).get(key_id)
         if name != wanted or secret is None:
-            raise EntryRefused("encryption", f"encrypted as {mark[:40]!r}, for none of the configured keys")
+            raise EntryRefused("encryption", f"encrypted as {mark[:40]!r}, with none of the configured keys")
         return secret
 
 
@@ -99,23 +100,23 @@ class ChunkCipher:
         self._associated = associated
 
     def encrypt(self, number: int, chunk: bytes, *, last: bool) -> bytes:
-        """Return a chunk encrypted; numbers begin with 0."""
-        return self._cipher.encrypt(_place_of(number, last=last), chunk, self._associated)
+        """Return *chunk* encrypted; numbers start at 0."""
+        return self._cipher.encrypt(_chunk_nonce(number, last=last), chunk, self._associated)
 
     def decrypt(self, number: int, chunk: bytes, *, last: bool) -> bytes:
-        """Return the original of a chunk.
+        """Return the original of *chunk*.
 
-        Raises ``EntryRefused`` for one that was changed, or is not that one.
+        Raises ``EntryRefused`` if it was changed, or is not the chunk of that number.
         """
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415
 
         try:
-            return self._cipher.decrypt(_place_of(number, last=last), chunk, self._associated)
+            return self._cipher.decrypt(_chunk_nonce(number, last=last), chunk, self._associated)
         except InvalidTag as error:
             raise EntryRefused("encryption", "the data was changed") from error
 
     def decrypt_all(self, data: Bytes) -> bytes:
-        """Return the original of a whole row. Raises ``EntryRefused``."""
+        """Return the original of all chunks, joined. Raises ``EntryRefused``."""
         step = CHUNK_BYTES + TAG_BYTES
         count = max(1, -(-len(data) // step))
         return b"".join(
@@ -124,7 +125,7 @@ class ChunkCipher:
         )
 
 
-def _place_of(number: int, *, last: bool) -> bytes:
+def _chunk_nonce(number: int, *, last: bool) -> bytes:
     return number.to_bytes(11, "big") + bytes([last])
 
 

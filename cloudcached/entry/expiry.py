@@ -1,4 +1,4 @@
-"""The one place that turns a time to expire into a deadline, and that compares a deadline with a clock.
+"""The only place that turns a time to expire into a deadline and compares a deadline with a clock.
 
 Deadlines are epoch milliseconds (``int``), or ``None`` for never. An entry is expired when ``now >= deadline``.
 """
@@ -12,11 +12,11 @@ from typing import Final
 from .._types import TimeToExpire
 from ..errors import ConfigError
 
-#: The year 9999: later deadlines are stored as this one, so that they stay within what datetimes can show.
+#: The end of the year 9999: later deadlines are stored as this one, so that a datetime can represent them.
 _LATEST_MS = 253_402_300_799_000
 _LATEST = _LATEST_MS // 1000
 
-#: Days: lifecycle rules count in no smaller unit, and a bucket has a limited number of them.
+#: Days: lifecycle rules have no smaller unit, and a bucket takes a limited number of rules.
 CLASSES_DAYS: Final = (1, 3, 7, 14, 30, 90, 365)
 DAY_SECONDS: Final = 86_400
 
@@ -24,7 +24,7 @@ DAY_SECONDS: Final = 86_400
 def seconds_of(time_to_expire: TimeToExpire) -> float | None:
     """Return *time_to_expire* in seconds, ``None`` for never.
 
-    Raises ``ConfigError`` for anything that is no int, float, timedelta or None, and for nan.
+    Raises ``ConfigError`` for anything but an int, float, timedelta or None, and for nan.
     """
     if time_to_expire is None:
         return None
@@ -46,10 +46,10 @@ def deadline_of(time_to_expire: TimeToExpire, now: float) -> int | None:
 
 
 def at_ms(when: dt.datetime | float) -> int:
-    """Return a moment as a deadline, bounded to what can be stored.
+    """Return a moment as a deadline, limited to the range that can be stored.
 
     Rounded down, so that a deadline of now has passed now. A datetime without a time zone is local time.
-    Raises ``ConfigError`` for anything that is no datetime, int or float, and for nan.
+    Raises ``ConfigError`` for anything but a datetime, int or float, and for nan.
     """
     epoch_seconds = _timestamp(when) if isinstance(when, dt.datetime) else when
     if not _is_number(epoch_seconds):
@@ -58,10 +58,10 @@ def at_ms(when: dt.datetime | float) -> int:
 
 
 def class_of(deadline_ms: int | None, now: float) -> int | None:
-    """Return the class of an entry written at *now*: the least of ``CLASSES_DAYS`` that its life is no longer than.
+    """Return the lifecycle class of an entry written at *now*: its lifetime rounded up to one of ``CLASSES_DAYS``.
 
-    A rule that removes what was written that many days ago removes only what has expired. ``None`` for what never
-    expires, or later than the last class allows: no rule may touch that.
+    A rule that removes objects written that many days ago removes expired entries only. ``None`` for an entry that
+    never expires, or lives longer than the last class: no rule may touch it.
     """
     if deadline_ms is None:
         return None
@@ -72,22 +72,22 @@ def class_of(deadline_ms: int | None, now: float) -> int | None:
 def _timestamp(moment: dt.datetime) -> float:
     try:
         return moment.timestamp()
-    except (OverflowError, ValueError):  # a first or last day that its time zone moves out of all years
+    except (OverflowError, ValueError):  # its time zone moves the first or last day out of range
         return 0 if moment.year == dt.MINYEAR else _LATEST
 
 
 def _is_number(value: object) -> bool:
-    """Tell whether *value* is an int of any size, or a float that is not nan, which alone differs from itself."""
+    """Whether *value* is an int of any size, or a float other than nan, which alone differs from itself."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value  # noqa: PLR0124
 
 
 def is_expired(deadline_ms: int | None, now: float) -> bool:
-    """Tell whether a deadline has passed at *now* (epoch seconds)."""
+    """Whether a deadline has passed at *now* (epoch seconds)."""
     return deadline_ms is not None and now * 1000 >= deadline_ms
 
 
 def seconds_left(deadline_ms: int | None, now: float) -> float | None:
-    """Return the seconds until a deadline, 0.0 when it has passed, ``None`` for never."""
+    """Return the seconds until a deadline: 0.0 if it has passed, ``None`` for never."""
     if deadline_ms is None:
         return None
     return max(0.0, deadline_ms / 1000 - now)

@@ -1,8 +1,8 @@
 """Keys and the names of the objects that hold them.
 
 An entry's object is ``prefix/hh/name``: *name* is the key escaped to a safe alphabet, *hh* two hex digits of a
-checksum of the name, since S3 spreads its load by the beginnings of names. A listed object is ours only if it has
-exactly that form and *hh* fits, so caches in neighbouring or nested prefixes never touch each other.
+checksum of the name, because S3 spreads its load by the beginnings of names. A listed object is ours only if it has
+exactly that form and *hh* matches, so caches in neighbouring or nested prefixes never touch each other.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from ..errors import KeyRejected
 
 #: S3's limit for the name of an object.
 OBJECT_KEY_LIMIT_BYTES = 1024
-#: Longer keys are refused: they are held in the entry, beside the value.
+#: Longer keys are refused: a key under a hashed name is stored in the entry, next to the value.
 KEY_LIMIT_BYTES = 16 * 1024
 
-#: The segment, beside the 256 of the entries, for locks and other things that are no entries.
+#: The segment for locks and other objects that are not entries; entries have 256 segments of their own.
 RESERVED = "_cloudcached"
 
 _SAFE = "!*'():,=@"
-#: Takes away what needs no escape ("~" may): nothing is left of most keys. Cheaper than a pattern.
+#: Removes the characters that need no escape ("~" may need one): most keys leave nothing. Cheaper than a pattern.
 _WITHOUT_PLAIN = str.maketrans("", "", f"{string.ascii_letters}{string.digits}_.-{_SAFE}")
 _HASHED = re.compile(r"~[0-9a-f]{64}")
-#: Stands for the empty key: a lone % is what no escaping produces.
+#: The empty key's name: escaping never produces a lone "%".
 _EMPTY = "%"
 
 
 def escape(key: str) -> str:
-    """Return *key* in letters, digits and ``_-.~!*'():,=@``, all else as ``%XX`` of its UTF-8.
+    """Return *key* in letters, digits and ``_-.~!*'():,=@``, everything else as ``%XX`` of its UTF-8.
 
-    Different keys have different names. "~" leads only hashed names, so a key's own is escaped; names of dots alone
-    would be path segments to some clients.
+    Different keys have different names. Only hashed names start with "~", so a key's own leading "~" is escaped. Names
+    of nothing but dots are escaped too: some clients take them for path segments.
     """
     if not key.translate(_WITHOUT_PLAIN) and key.strip("."):
         return key
@@ -48,7 +48,7 @@ def escape(key: str) -> str:
 
 
 def unescape(name: str) -> str | None:
-    """Return the key of an escaped name, or ``None`` where no key has that name."""
+    """Return the key of an escaped name, or ``None`` if no key has that name."""
     if name == _EMPTY:
         return ""
     if not name.translate(_WITHOUT_PLAIN) and name.strip("."):
@@ -64,18 +64,18 @@ class Names:
     """The names of one cache's objects."""
 
     def __init__(self, prefix: str) -> None:
-        #: What every object of this cache begins with: "" or ``prefix/``.
+        #: The beginning of the name of every object of this cache: "" or ``prefix/``.
         self.root = f"{prefix}/" if prefix else ""
 
     def object_key(self, key: str) -> tuple[str, bool]:
-        """Return the name of *key*'s object, and whether it is a hash, which must then keep the key inside.
+        """Return the name of *key*'s object, and whether it is a hash, so that the key must be stored inside.
 
         Raises ``KeyRejected`` for a key that is not a ``str`` or longer than 16 KB.
         """
         if not isinstance(key, str):
             raise KeyRejected(f"a key is a str, not {type(key).__name__}; convert it first, for example by str(key)")
         if type(key) is not str:
-            key = str.__str__(key)  # a member of a str enum formats as its own name, and would be stored under that
+            key = str.__str__(key)  # a str enum's member would be formatted as its name below
         name = escape(key)
         hashed = len(self.root) + 3 + len(name) > OBJECT_KEY_LIMIT_BYTES
         if hashed:
@@ -86,14 +86,14 @@ class Names:
         return f"{self.root}{shard(name)}/{name}", hashed
 
     def is_hash_of(self, object_key: str, key: str) -> bool:
-        """Tell whether *object_key* is the hashed name of *key*, whoever wrote that key."""
+        """Whether *object_key* is the hashed name of *key*, which may come from an untrusted body."""
         try:
             return self.object_key(key) == (object_key, True)
         except KeyRejected:
             return False
 
     def reserved(self, kind: str, name: str) -> str:
-        """Return the name of an object that is no entry, such as a lock; no key has it."""
+        """Return the name of an object that is not an entry, such as a lock. No key has that name."""
         escaped = escape(name)
         object_key = f"{self.root}{RESERVED}/{kind}/{escaped}"
         if len(object_key) > OBJECT_KEY_LIMIT_BYTES:
@@ -102,15 +102,15 @@ class Names:
         return object_key
 
     def is_ours(self, object_key: str) -> bool:
-        """Tell whether a listed object is an entry of this cache."""
+        """Whether a listed object is an entry of this cache."""
         return self.parsed(object_key)[0]
 
     def key_of(self, object_key: str) -> str | None:
-        """Return the key of an entry's object; ``None`` for a hashed name, whose key is inside, and for a foreign one."""
+        """Return the key of an entry's object; ``None`` for a hashed name (its key is inside) and a foreign object."""
         return self.parsed(object_key)[1]
 
     def parsed(self, object_key: str) -> tuple[bool, str | None]:
-        """Return what ``is_ours`` and ``key_of`` do: a listing asks for both, of each row."""
+        """Return ``is_ours`` and ``key_of`` of an object at once: a listing needs both for each row."""
         if not object_key.startswith(self.root):
             return False, None
         digits, separator, name = object_key[len(self.root) :].partition("/")
@@ -123,5 +123,5 @@ class Names:
 
 
 def shard(name: str) -> str:
-    """Return the two hex digits under which *name* lies."""
+    """Return the two hex digits that come before *name* in the object's name."""
     return f"{zlib.crc32(name.encode('ascii', 'replace')) & 0xFF:02x}"

@@ -1,14 +1,14 @@
-"""Seals and signatures: who wrote an entry, and whether it is whole.
+"""Seals and signatures: who wrote an entry, and whether it is complete and unchanged.
 
 From each signing key (any bytes) three things are derived with HKDF-SHA256 (RFC 5869) under fixed labels: the key of
-the body's seal, the key of the metadata's signature, and the public key id by which readers find the key. Both are
-keyed BLAKE2b (RFC 7693) of 256 bits: after each wait for the network, HMAC over OpenSSL costs four times as much. The
-algorithm is fixed here and never read from an entry. Without a signing key both are plain digests: they find damage,
-and prove nothing about the writer.
+the body's seal, the key of the metadata's signature, and the public key id by which readers find the key. Seal and
+signature are keyed BLAKE2b (RFC 7693) of 256 bits: after each wait for the network, HMAC with OpenSSL costs four times
+as much. The algorithm is fixed here and never read from an entry. Without a signing key both are plain digests: they
+detect damage, and prove nothing about the writer.
 
-Large payloads are sealed through the SHA-256 of each of their leaves: half of BLAKE2b's time where processors know
-SHA; each range of a download can be hashed by the thread that fetched it; and S3's own signature of a part that goes up
-needs that hash anyway.
+The seal of a large payload is over the SHA-256 of each of its leaves. That takes half of BLAKE2b's time on processors
+with SHA instructions, lets each range of a download be hashed by the thread that fetched it, and S3's own signature of
+an uploaded part needs that hash anyway.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from typing import Final
 from .._types import Bytes
 
 SEAL_BYTES = 32
-#: Payloads of this size and over are sealed through leaves of this size; the last one may be shorter.
+#: Payloads of this size or more are sealed as leaves of this size; the last one may be shorter.
 LEAF_BYTES: Final = 8 << 20
-#: The key id of entries that nobody signed.
+#: The key id of unsigned entries.
 UNSIGNED = "none"
 
 _SALT = b"cloudcached 1"
-#: Makes a seal over leaves another than one over a payload that happens to be their digests.
+#: Makes a seal over leaves differ from the seal of a payload that consists of their digests.
 _LEAVES = b"leaves"
 
 
 def derive_key(secret: bytes, label: bytes, length: int = 32) -> bytes:
-    """Return *length* (at most 32) bytes that depend on *secret* and *label* (HKDF-SHA256, RFC 5869)."""
+    """Return *length* bytes (at most 32) derived from *secret* for *label* (HKDF-SHA256, RFC 5869)."""
     extracted = hmac.digest(_SALT, secret, "sha256")
     return hmac.digest(extracted, label + b"\x01", "sha256")[:length]
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Seals bodies and signs metadata with the keys derived from one signing key; empty keys: plain digests."""
+    """Seals bodies and signs metadata with the keys derived from one signing key; with empty keys, by plain digests."""
 
     key_id: str
     seal_key: bytes = field(default=b"", repr=False)
@@ -57,7 +57,7 @@ class Signer:
         return digest.digest()
 
     def sealing(self, nonce: str, size: int) -> Seal:
-        """Return what becomes the seal of a payload of *size* bytes which comes in pieces."""
+        """Return the seal of a payload of *size* bytes, still to be given the payload in pieces."""
         person = _LEAVES if size >= LEAF_BYTES else b""
         root = blake2b(nonce.encode("ascii"), key=self.seal_key, digest_size=SEAL_BYTES, person=person)
         return Seal(root, in_leaves=size >= LEAF_BYTES)
@@ -92,17 +92,17 @@ class Seal:
                 self._leaf, self._room = sha256(), LEAF_BYTES
 
     def add(self, leaf: bytes) -> None:
-        """Take the SHA-256 of the next leaf: whoever takes it has taken whole leaves before."""
+        """Take the SHA-256 of the next leaf; everything before it must have been taken as whole leaves."""
         self._root.update(leaf)
 
     def digest(self) -> bytes:
-        """Return the seal; nothing can be taken afterwards."""
+        """Return the seal. Afterwards nothing more can be taken."""
         if self._room < LEAF_BYTES:
             self._root.update(self._leaf.digest())
         return self._root.digest()
 
 
-#: What writes and reads where no signing key is set.
+#: Writes and reads entries where no signing key is set.
 PLAIN = Signer(UNSIGNED)
 
 
@@ -114,7 +114,7 @@ class SigningKeys:
 
     @classmethod
     def derive(cls, secrets: Sequence[bytes]) -> SigningKeys:
-        """Return the derived keys of *secrets*, newest first."""
+        """Return the keys derived from *secrets*, newest first."""
         return cls(
             tuple(
                 Signer(
@@ -127,5 +127,5 @@ class SigningKeys:
         )
 
 
-#: Compare two bytes, or two ASCII strings, in constant time.
-same = hmac.compare_digest
+#: Compares two bytes, or two ASCII strings, in constant time.
+digests_match = hmac.compare_digest

@@ -1,6 +1,6 @@
-"""Bodies too large for memory: content in pieces becomes the body of an entry, and a body content again.
+"""Bodies too large for memory: pieces of content become the body of an entry, and a body becomes content again.
 
-The bytes are those of any entry (see ``entry``): the key where the name is a hash, the content, the seal. With an
+The bytes are those of any entry (see ``format``): the key if the name is a hash, the content, the seal. With an
 ``encryption_key`` the content is encrypted in chunks, since a single AES-GCM message could only be verified whole.
 """
 
@@ -14,52 +14,52 @@ from typing import Any, Protocol
 from .._types import Bytes
 from ..errors import EntryRefused, ValueRejected
 from .encryption import CHUNK_BYTES, TAG_BYTES, ChunkCipher
-from .signing import SEAL_BYTES, Seal, Signer, same
+from .signing import SEAL_BYTES, Seal, Signer, digests_match
 
 
 class Source(Protocol):
-    """What content is read from: a binary file, or something like one."""
+    """The source of content: a binary file, or an object like one."""
 
     def read(self, size: int, /) -> Any:
-        """Return up to so many bytes, none at the end."""
+        """Return up to *size* bytes, none at the end."""
 
 
 class Sealing:
-    """Makes the payload of one entry from its content, piece by piece, and has its seal."""
+    """Turns the content of one entry into its payload, piece by piece, and makes its seal."""
 
-    def __init__(self, signer: Signer, nonce: str, before: bytes, cipher: ChunkCipher | None) -> None:
+    def __init__(self, signer: Signer, nonce: str, inner_key: bytes, cipher: ChunkCipher | None) -> None:
         self._signer = signer
         self._nonce = nonce
-        self._before = before
+        self._inner_key = inner_key
         self._cipher = cipher
         self.begin()
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether content goes into the body as it is."""
+        """Whether content goes into the body unchanged."""
         return self._cipher is None
 
     def size(self, content: int) -> int:
-        """Return the bytes of a payload with so many bytes of content."""
+        """Return the size of the payload for *content* bytes of content."""
         tags = 0 if self._cipher is None else TAG_BYTES * max(1, -(-content // CHUNK_BYTES))
-        return len(self._before) + content + tags
+        return len(self._inner_key) + content + tags
 
     def seal(self, size: int) -> Seal:
-        """Return what becomes the seal of a payload of *size* bytes."""
+        """Return the seal of a payload of *size* bytes, still to be given the payload in pieces."""
         return self._signer.sealing(self._nonce, size)
 
     def begin(self) -> bytes:
-        """Begin, or begin anew, and return what stands before the content."""
+        """Start, or start over, and return the bytes that come before the content."""
         self._rest = bytearray()
         self._chunks = 0
-        return self._before
+        return self._inner_key
 
     def encrypted(self, content: Bytes) -> bytes:
-        """Return what the payload gets for the next piece of content, where that is not plain."""
+        """Return the payload's next bytes for the next piece of content, where content is encrypted."""
         assert self._cipher is not None  # noqa: S101 - for the type checker
         self._rest += content
         chunks = []
-        while len(self._rest) > CHUNK_BYTES:  # what may be the last one stays
+        while len(self._rest) > CHUNK_BYTES:  # the rest may be the last chunk
             chunks.append(self._cipher.encrypt(self._chunks, bytes(self._rest[:CHUNK_BYTES]), last=False))
             self._chunks += 1
             del self._rest[:CHUNK_BYTES]
@@ -73,7 +73,8 @@ class Sealing:
 class SealedStream(io.RawIOBase):
     """The body of an entry, sealed while it is read from a source.
 
-    size: bytes of content, ``None`` for unknown. Where the source can be read again from *start*, so can this.
+    size: bytes of content, ``None`` if unknown. start: where the source can be read again from, and so this stream;
+    ``None`` if it cannot.
     """
 
     def __init__(self, source: Source, sealing: Sealing, *, size: int | None, start: int | None = None) -> None:
@@ -85,7 +86,7 @@ class SealedStream(io.RawIOBase):
         self._begin()
 
     def _begin(self) -> None:
-        #: Bytes of content that were read since the beginning.
+        #: Bytes of content read so far.
         self.taken = 0
         self._pending = memoryview(self._sealing.begin())
         self._ended = False
@@ -98,15 +99,15 @@ class SealedStream(io.RawIOBase):
 
     def _payload(self) -> int:
         if self._content is None:
-            raise TypeError("the size of this source is not known")
+            raise TypeError("the size of this source is unknown")
         return self._sealing.size(self._content)
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True: it can be read."""
         return True
 
     def seekable(self) -> bool:
-        """Tell whether it can be read again."""
+        """Whether it can be read again."""
         return self._start is not None
 
     def tell(self) -> int:
@@ -114,18 +115,18 @@ class SealedStream(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go back to the beginning, or say where the end is: all that a sender needs."""
+        """Go back to the beginning, or return the position of the end: senders need nothing else."""
         if whence == io.SEEK_END:
             self._at = len(self)
         elif (offset, whence) == (0, io.SEEK_SET) and self._start is not None:
             self._source.seek(self._start)  # type: ignore[attr-defined]
             self._begin()
         elif offset != self._at or whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("a sealed stream goes back to its beginning only")
+            raise io.UnsupportedOperation("a sealed stream can only go back to its beginning")
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Give the next piece of a body whose size is known."""
+        """Read the next piece of a body of known size into *buffer*; return how many bytes came."""
         view = memoryview(buffer).cast("B")
         if not view:
             return 0
@@ -143,11 +144,11 @@ class SealedStream(io.RawIOBase):
         return count
 
     def seal(self, size: int) -> Seal:
-        """Return what becomes the seal of a payload of *size* bytes."""
+        """Return the seal of a payload of *size* bytes, still to be given the payload in pieces."""
         return self._sealing.seal(size)
 
     def read_payload(self, view: memoryview) -> int:
-        """Read the next piece of what the seal is over; return how many bytes came, 0 at the end."""
+        """Read the next piece of the payload into *view*; return how many bytes came, 0 at the end."""
         while not self._pending and not self._ended:
             if self._sealing.is_plain:
                 count = self._take(view)
@@ -164,7 +165,7 @@ class SealedStream(io.RawIOBase):
     def _finish(self) -> None:
         if self._content is not None and self.taken != self._content:
             raise ValueRejected(
-                f"the file ended after {self.taken:,} of {self._content:,} bytes: did it change meanwhile?"
+                f"the file ended after {self.taken:,} of {self._content:,} bytes: was it changed while it was read?"
             )
         self._pending = memoryview(self._sealing.finish())
         self._ended = True
@@ -177,14 +178,17 @@ class SealedStream(io.RawIOBase):
 
     def _take(self, view: memoryview) -> int:
         if self._content is not None:
-            view = view[: self._content - self.taken]  # of a file that grows, what was there
+            view = view[: self._content - self.taken]  # of a growing file, only the bytes that were there at the start
         count = read_into(self._source, view) if view else 0
         self.taken += count
         return count
 
 
 def read_into(source: Source, view: memoryview) -> int:
-    """Read once from a source; return how many bytes came. Raises ``ValueRejected`` for what is no binary file."""
+    """Read once from *source* into *view*; return how many bytes came.
+
+    Raises ``ValueRejected`` if *source* is not a binary file in blocking mode.
+    """
     readinto = getattr(source, "readinto", None)
     if readinto is not None:
         count = readinto(view)
@@ -200,25 +204,26 @@ def read_into(source: Source, view: memoryview) -> int:
 
 
 class Unsealing:
-    """Makes content of the body of one entry, piece by piece. Nothing of it may be believed before ``finish``."""
+    """Turns the body of one entry into its content, piece by piece. Do not trust any of it before ``finish``."""
 
-    def __init__(self, signer: Signer, nonce: str, before: bytes, cipher: ChunkCipher | None, size: int) -> None:
-        self._before = before
+    def __init__(self, signer: Signer, nonce: str, inner_key: bytes, cipher: ChunkCipher | None, size: int) -> None:
+        #: The bytes of the key that are still to come.
+        self._inner_key = inner_key
         self._cipher = cipher
         self._left = self._payload = payload = size - SEAL_BYTES
         self._digest = signer.sealing(nonce, payload)
-        chunks = 0 if cipher is None else -(-(payload - len(before)) // (CHUNK_BYTES + TAG_BYTES))
+        chunks = 0 if cipher is None else -(-(payload - len(inner_key)) // (CHUNK_BYTES + TAG_BYTES))
         #: Bytes of content.
-        self.content = max(0, payload - len(before) - TAG_BYTES * chunks)
+        self.content = max(0, payload - len(inner_key) - TAG_BYTES * chunks)
         self._rest = bytearray()
         self._seal = b""
         self._chunks = 0
-        #: Whether content stands in the body as it is.
+        #: Whether the body holds the content unchanged.
         self.is_plain = cipher is None
-        self._offset = len(before)
+        self._offset = len(inner_key)
 
     def content_at(self, start: int, pieces: Iterable[Bytes]) -> tuple[int, list[Bytes]]:
-        """Return where the content in *pieces* of a plain body from *start* on belongs, and the content."""
+        """Return the offset of the content in *pieces*, which begin at *start* of a plain body, and that content."""
         at, found = start - self._offset, []
         for piece in pieces:
             found.append(memoryview(piece)[max(0, -at) :] if at < 0 else piece)
@@ -226,12 +231,15 @@ class Unsealing:
         return max(0, start - self._offset), found
 
     def leaf(self, start: int, pieces: Iterable[Bytes]) -> bytes | None:
-        """Return the hash that ``feed`` takes for the leaf that begins at *start* of the body; any thread may ask."""
+        """Return the hash that ``feed`` takes for the leaf at *start* of the body, or ``None``. Safe in any thread.
+
+        ``None``: the payload is too small for leaves.
+        """
         left = self._payload - start
         if not self._digest.in_leaves:
             return None
         if left <= 0:
-            return b""  # nothing but the seal, or a part of it
+            return b""  # only the seal, or a part of it
         digest = sha256()
         for piece in pieces:
             digest.update(memoryview(piece)[: max(0, left)])
@@ -239,9 +247,9 @@ class Unsealing:
         return digest.digest()
 
     def feed(self, pieces: Iterable[Bytes], take: Callable[[Bytes], object], leaf: bytes | None = None) -> None:
-        """Give the content of the next pieces of the body to *take*; *leaf*: their hash, where it is known.
+        """Pass the content of the next pieces of the body to *take*. Raises ``EntryRefused``.
 
-        Raises ``EntryRefused``.
+        leaf: their hash, if it is known already.
         """
         if leaf is not None:
             self._digest.add(leaf)
@@ -254,7 +262,7 @@ class Unsealing:
         if not hashed:
             self._digest.update(payload)
         self._seal += bytes(seal)
-        if self._before:
+        if self._inner_key:
             payload = self._without_key(payload)
         if self._cipher is None:
             if payload:
@@ -266,19 +274,19 @@ class Unsealing:
             del self._rest[: CHUNK_BYTES + TAG_BYTES]
 
     def finish(self, take: Callable[[Bytes], object]) -> None:
-        """Give the last content to *take*. Raises ``EntryRefused`` unless the seal holds."""
-        if self._left or not same(self._digest.digest(), self._seal):
+        """Pass the last content to *take*. Raises ``EntryRefused`` unless the seal is valid."""
+        if self._left or not digests_match(self._digest.digest(), self._seal):
             raise EntryRefused("seal", "the body was changed")
-        if self._before:
+        if self._inner_key:
             raise EntryRefused("key", "the entry belongs to another key")
         if self._cipher is not None:
             self._decrypt(bytes(self._rest), take, last=True)
 
     def _without_key(self, payload: memoryview) -> memoryview:
-        count = min(len(payload), len(self._before))
-        if payload[:count] != self._before[:count]:
+        count = min(len(payload), len(self._inner_key))
+        if payload[:count] != self._inner_key[:count]:
             raise EntryRefused("key", "the entry belongs to another key")
-        self._before = self._before[count:]
+        self._inner_key = self._inner_key[count:]
         return payload[count:]
 
     def _decrypt(self, chunk: bytes, take: Callable[[Bytes], object], *, last: bool) -> None:

@@ -1,8 +1,7 @@
 """Values as bytes: a readable encoding for each base type, pickle for the rest.
 
-Types are exact (``type(value) is int``): a subclass such as Django's ``SafeString``, and ``bool`` beside ``int``, must
-come back as itself. Pickle runs code, so bytes that nobody signed are only loaded through an exact table of harmless
-types.
+Types are exact (``type(value) is int``): a subclass such as Django's ``SafeString``, or ``bool`` of ``int``, must come
+back as itself. Unpickling runs code, so unsigned bytes are loaded only through an exact table of harmless types.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from ..errors import EntryRefused, ValueRejected
 
 PICKLE = "pickle"
 
-#: Fixed, so that every supported Python reads what any other wrote.
+#: Fixed, so that every supported Python can read the entries of every other.
 _PICKLE_PROTOCOL = 5
-#: Python refuses decimal text of over 4,300 digits, and may be told to from 640 (2,126 bits) on; hexadecimal has no
-#: limit.
+#: Python refuses decimal text of over 4,300 digits, a limit that can be set as low as 640 (2,126 bits); hexadecimal
+#: text has no limit.
 _DECIMAL_LIMIT_BITS = 2_100
 
 
@@ -35,7 +34,7 @@ def _decode_int(data: bytes) -> int:
 
 
 def _float_text(value: float) -> str:
-    # repr keeps every bit but the sign of a nan.
+    # repr keeps every bit except the sign of a nan.
     return "-nan" if math.isnan(value) and math.copysign(1.0, value) < 0 else repr(value)
 
 
@@ -77,11 +76,11 @@ _BASE: dict[type, tuple[str, _Encoder, _Decoder]] = {
 }
 _DECODERS: dict[str, _Decoder] = {tag: decode for tag, _, decode in _BASE.values()}
 
-#: What may be loaded from bytes that nobody signed; lists, dicts, tuples, sets and bytearrays need no name.
-#: A pickle may call what it names and set attributes on it, so classes written in Python (``Counter``, ``Fraction``,
-#: ``IPv4Address``), which can be changed for the whole process, are not here. ``UUID`` defends itself by its
-#: ``__setstate__``; ``_MUTABLE`` are taken from pickles that set no attribute. Nor is ``range`` here, which fills the
-#: memory from a dozen bytes once it is handed to ``deque``.
+#: The types that unsigned bytes may name; lists, dicts, tuples, sets and bytearrays need no name.
+#: A pickle can call any object that it names and set attributes on it. So classes written in Python (``Counter``,
+#: ``Fraction``, ``IPv4Address``) are not here: a pickle could change them for the whole process. ``UUID`` is protected
+#: by its ``__setstate__``; ``_MUTABLE`` are loaded only from pickles that set no attribute. ``range`` is not here
+#: either: passed to ``deque``, it fills the memory from a dozen bytes.
 _HARMLESS = frozenset(
     {
         ("builtins", "complex"),
@@ -99,13 +98,13 @@ _HARMLESS = frozenset(
         ("uuid", "UUID"),
     }
 )
-#: Taken only from pickles that set no attribute.
+#: Loaded only from pickles that set no attribute.
 _MUTABLE = frozenset({"Markup", "SafeString"})
 _MEMO_WRITES = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 
 
 class _NotHarmless(pickle.UnpicklingError):
-    """A pickle names a type outside the table."""
+    """A pickle names a type that is not in the table."""
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
@@ -120,19 +119,19 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
 
 def _load_untrusted(data: Bytes) -> Any:
-    """Return the value of a pickle that nobody signed, after reading through it without carrying it out."""
+    """Return the value of an unsigned pickle, after reading through its opcodes without executing them."""
     data = bytes(data)
     opcodes = set()
     for opcode, argument, _ in pickletools.genops(data):
         opcodes.add(opcode.name)
-        # The unpickler makes room for all indices up to the one that it is told: a few bytes would fill the memory.
+        # The unpickler allocates room for all indices up to the given one: a few bytes would fill the memory.
         if opcode.name in _MEMO_WRITES and int(argument or 0) > len(data):
             raise pickle.UnpicklingError(f"a memo index of {argument:,}")
     return _RestrictedUnpickler(data, sets_attributes="BUILD" in opcodes).load()
 
 
 class Encoded(NamedTuple):
-    """A value that was encoded before: ``encode`` gives it back as it is."""
+    """A value that is encoded already: ``encode`` returns it unchanged."""
 
     tag: str
     data: bytes
@@ -145,8 +144,8 @@ class Encoded(NamedTuple):
 def encode(value: Any, *, trusted: bool) -> Encoded:
     """Return the type tag and the bytes of *value*.
 
-    trusted: the entry will be signed; otherwise only base types, and containers of harmless types, are taken.
-    Raises ``ValueRejected`` for what cannot be pickled, or would not be loaded again.
+    trusted: whether the entry will be signed; if not, only base types and containers of harmless types are accepted.
+    Raises ``ValueRejected`` if *value* cannot be pickled, or its pickle would not be loaded again.
     """
     if type(value) is Encoded:
         return value
@@ -154,10 +153,10 @@ def encode(value: Any, *, trusted: bool) -> Encoded:
     if base is not None:
         return Encoded(base[0], base[1](value))
     if value is MISSING:
-        raise ValueRejected("MISSING stands for no entry; stored, it could not be told from a miss")
+        raise ValueRejected("MISSING means that there is no entry; stored, it would look like a miss")
     try:
         data = pickle.dumps(value, _PICKLE_PROTOCOL)
-    except Exception as error:  # __reduce__ and __getstate__ of any class run here, and may raise anything
+    except Exception as error:  # any class's __reduce__ and __getstate__ run here, and can raise anything
         raise ValueRejected(f"a {type(value).__qualname__} cannot be pickled: {error}") from error
     if not trusted:
         try:
@@ -165,19 +164,21 @@ def encode(value: Any, *, trusted: bool) -> Encoded:
         except _NotHarmless as error:
             raise ValueRejected(
                 f"a {type(value).__qualname__} holds a {error}, which is not loaded from unsigned entries, since"
-                " pickles can run code; set signing_key to store any type that pickles"
+                " pickles can run code; set signing_key to store any type that can be pickled"
             ) from error
-        except Exception as error:  # as above: what such a class pickles to need not load
-            raise ValueRejected(f"a {type(value).__qualname__} pickles, but cannot be loaded again: {error}") from error
+        except Exception as error:  # as above: the pickle of such a class may fail to load
+            raise ValueRejected(
+                f"a {type(value).__qualname__} can be pickled, but not loaded again: {error}"
+            ) from error
     return Encoded(PICKLE, data)
 
 
 def decode(tag: str, data: Bytes, *, trusted: bool) -> Any:
     """Return the value of *data*.
 
-    trusted: the seal and the signature were made with one of our keys.
-    Raises ``EntryRefused`` for an unknown tag, data that is not of its type, a pickle of a class that is gone, and an
-    untrusted pickle of anything but harmless types.
+    trusted: whether the seal and the signature were made with one of our keys.
+    Raises ``EntryRefused`` for an unknown tag, data that does not fit its type, a pickle of a class that no longer
+    exists, and an untrusted pickle of anything but harmless types.
     """
     decoder = _DECODERS.get(tag)
     if decoder is None and tag != PICKLE:
@@ -190,5 +191,5 @@ def decode(tag: str, data: Bytes, *, trusted: bool) -> Any:
         return _load_untrusted(data)
     except _NotHarmless as error:
         raise EntryRefused("unsigned", f"an unsigned pickle names {error}") from error
-    except Exception as error:  # constructors of any class run here; a renamed one is a miss, not an outage
+    except Exception as error:  # any class's constructor runs here; a renamed class is a miss, not an outage
         raise EntryRefused("decode", f"{type(error).__name__}: {error}") from error

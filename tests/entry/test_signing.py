@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudcached.entry.signing import LEAF_BYTES, PLAIN, SEAL_BYTES, UNSIGNED, SigningKeys, derive_key, same
+from cloudcached.entry.signing import LEAF_BYTES, PLAIN, SEAL_BYTES, UNSIGNED, SigningKeys, derive_key, digests_match
 
 NONCE = "n" * 43
 
@@ -132,9 +132,9 @@ def test_no_signing_key_has_the_id_of_unsigned_entries():
     assert all(len(signer.key_id) == 12 for signer in SigningKeys.derive([b"a", b"b"]).signers)
 
 
-def test_same():
-    assert same(b"ab", b"ab")
-    assert same(memoryview(b"ab"), b"ab")
-    assert not same(b"ab", b"ac")
-    assert not same(b"ab", b"abc")
-    assert not same(b"", b"a")
+def test_digests_match():
+    assert digests_match(b"ab", b"ab")
+    assert digests_match(memoryview(b"ab"), b"ab")
+    assert not digests_match(b"ab", b"ac")
+    assert not digests_match(b"ab", b"abc")
+    assert not digests_match(b"", b"a")
