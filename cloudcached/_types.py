@@ -33,26 +33,25 @@ MISSING: Final = Missing.MISSING
 #: Seconds, a ``timedelta``, or ``None`` for never; zero or negative: gone at once.
 TimeToExpire: TypeAlias = "int | float | dt.timedelta | None"
 
-#: Whatever a request body may be made of.
+#: The types of a request's body.
 Bytes: TypeAlias = "bytes | bytearray | memoryview"
 
-
-#: What a file is put from: a path, or what is read like a binary file.
+#: The source of ``put_file``: a path, or an object that is read like a binary file.
 FileSource: TypeAlias = "str | os.PathLike[str] | BinaryIO"
-#: What a file is got into: a path, or what is written like a binary file.
+#: The target of ``get_file``: a path, or an object that is written like a binary file.
 FileTarget: TypeAlias = "str | os.PathLike[str] | BinaryIO"
-#: Is called with the bytes that are done, and all of them where that is known.
+#: Called with the number of bytes transferred so far, and the total if it is known.
 Progress: TypeAlias = "Callable[[int, int | None], object]"
 
 
 class Clock(Protocol):
-    """Where all time comes from; tests pass one that they advance themselves."""
+    """The source of all time; tests pass one that they advance themselves."""
 
     def time(self) -> float:
         """Return seconds since the epoch."""
 
     def monotonic(self) -> float:
-        """Return seconds that never go back; only differences mean anything."""
+        """Return seconds that never go back; only differences between them have a meaning."""
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

@@ -1,6 +1,6 @@
-"""What a client is opened with: the URL and the options, checked once and frozen.
+"""The configuration of a client: its URL and options, checked once and frozen.
 
-``OPTIONS`` is the one list of options; Django's ``OPTIONS`` and Flask's ``CACHE_OPTIONS`` take the same names.
+``OPTIONS`` is the only list of options; Django's ``OPTIONS`` and Flask's ``CACHE_OPTIONS`` take the same names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .entry.encryption import EncryptionKeys
 from .entry.signing import SigningKeys
 from .errors import ConfigError
 
-#: boto3's own names, passed on to the session or the client as they are.
+#: boto3's own names, passed on unchanged to its session or client.
 S3_SETTINGS: Final = (
     "addressing_style",
     "aws_access_key_id",
@@ -35,114 +35,117 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,253}[a-z0-9]|arn:[^/]+(/[^/]+)*|[A-
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=+@:,-]+(/[A-Za-z0-9!_.*'()=+@:,-]+)*")
 #: Leaves at least 500 bytes of the 1,024 that S3 allows for the escaped key.
 _PREFIX_LIMIT_BYTES = 512
-#: How the names of buckets of S3 Express One Zone end.
+#: The ending of every bucket name of S3 Express One Zone.
 EXPRESS: Final = "--x-s3"
-#: Seconds; clocks and sockets refuse longer ones in ways of their own.
-_ETERNITY = 10**9
-#: What S3 takes in a lifecycle rule.
-_MANY_DAYS = 2**31 - 1
+#: Seconds: clocks and sockets refuse longer times, each with an error of its own.
+_SECONDS_LIMIT = 10**9
+#: The longest time that S3 accepts in a lifecycle rule.
+_DAYS_LIMIT = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Near:
-    """What a process may hold of its cache: see ``near``."""
+    """The settings of the near tier, which keeps entries in the process and on the machine: see ``near``."""
 
-    #: Of memory, with all that is around the values.
+    #: Bytes of memory, overhead included.
     max_bytes: int
     #: Seconds until the store is asked whether an entry was rewritten.
     max_age: float
-    #: Seconds for which a miss is believed; 0 for not at all.
+    #: Seconds for which a miss is remembered; 0 for not at all.
     negative: float = 0.0
-    #: A directory of this machine that its processes share the entries by; "" for none.
+    #: A directory in which the processes of this machine share entries; "" for none.
     disk: str = ""
-    #: What the entries there may take, about.
+    #: Bytes that the entries there may take, approximately.
     disk_max_bytes: int = 2**30
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides how a client behaves; hashable, so that equal configurations share one client."""
+    """Everything that determines a client's behaviour; hashable, so that equal configurations share one client."""
 
     #: ``s3`` or ``memory``.
     scheme: str
-    #: The bucket, or the name of the memory store ("" is a private one).
+    #: The bucket, or the name of the memory store ("" for a private one).
     bucket: str
-    #: Without outer slashes; "" for the top of the bucket.
+    #: Without leading and trailing slashes; "" for the top of the bucket.
     prefix: str
     signing_key: SigningKeys | None = None
     encryption_key: EncryptionKeys | None = None
     #: Seconds: the time budget of one operation.
     timeout: float = 5.0
     transport: str = "auto"
-    #: zstd from this many bytes on; ``None`` for never.
+    #: Values of this many bytes or more are compressed by zstd; ``None`` for none.
     compress_min_bytes: int | None = 1024
-    #: Encoded values over this are refused, on put and on get.
+    #: Encoded values of more bytes are refused, on put and on get.
     max_value_bytes: int = 2**30
-    #: ``refuse`` raises ``ReadOnlyError`` for writes, ``drop`` answers them like failures; "" lets them through.
+    #: ``refuse`` raises ``ReadOnlyError`` for writes, ``drop`` answers as if they had failed; "" allows them.
     read_only: str = ""
-    #: Answer as if the cache were empty where the store cannot be asked.
+    #: Whether to answer as if the cache were empty while the store cannot be reached.
     fail_silently: bool = False
-    #: Server-side encryption of what is written, in boto3's names, as sorted pairs.
+    #: Server-side encryption of everything written, by boto3's names, as sorted pairs.
     sse: tuple[tuple[str, str], ...] = ()
-    #: Whether the store's conditional writes are believed: see ``stores.conditions``.
+    #: Whether the store's conditional writes are trusted: see ``stores.conditions``.
     conditional_writes: str = "auto"
     #: The near tier; ``None`` for none.
     near: Near | None = None
-    #: Tag each entry with its class of time to expire, for lifecycle rules to go by.
+    #: Whether to tag each entry with its time to expire in days, rounded up to a class, for lifecycle rules.
     expiry_tags: bool = False
-    #: Days after which a lifecycle rule removes what was written: a longer time to expire is refused. ``None``: none.
+    #: Days after which a lifecycle rule removes every entry: a longer time to expire is refused. ``None``: no rule.
     max_age_days: int | None = None
-    #: Seconds: a ``get`` of an entry written longer ago lets it live as long again; 0 for never.
+    #: Seconds: a ``get`` of an entry written longer ago gives it its full lifetime again; 0 for never.
     refresh_after: float = 0.0
     #: Settings for boto3, as sorted pairs.
     s3: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def url(self) -> str:
-        """Return the URL in its normal form."""
+        """The URL in its normal form."""
         return f"{self.scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
 
     @classmethod
     def parse(cls, url: str, options: Mapping[str, Any]) -> Config:
-        """Check *url* and *options* and return them frozen.
+        """Check *url* and *options*, and return them frozen.
 
-        Raises ``ConfigError`` that says what to change.
+        Raises ``ConfigError`` with a message that says what to change.
         """
         unknown = sorted(set(options) - set(_CHECKS))
         if unknown:
-            raise ConfigError(f"unknown option {unknown[0]!r}; known are: {', '.join(OPTIONS)}")
+            raise ConfigError(f"unknown option {unknown[0]!r}; known options: {', '.join(OPTIONS)}")
         checked = {name: _CHECKS[name](name, value) for name, value in options.items()}
         config = cls(*_parse_url(url), **checked)
         if config.expiry_tags and config.bucket.endswith(EXPRESS):
-            raise ConfigError("expiry_tags are not for S3 Express, which knows no tags; max_age_days is")
+            raise ConfigError("expiry_tags cannot be used with S3 Express, which has no tags; use max_age_days")
         return config
 
 
 def _parse_url(url: object) -> tuple[str, str, str]:
-    wanted = "write s3://bucket/prefix, or memory:// for a try without S3"
+    wanted = "use s3://bucket/prefix, or memory:// to try it without S3"
     if not isinstance(url, str):
         raise ConfigError(f"the URL is a {type(url).__name__}, not a str; {wanted}")
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in ("s3", "memory"):
-        shown = url.rpartition("@")[2].partition("?")[0]  # what is left out may hold a secret
-        raise ConfigError(f"{shown!r} is no URL of a cache; {wanted}")
+        shown = url.rpartition("@")[2].partition("?")[0]  # the rest may hold a secret
+        raise ConfigError(f"{shown!r} is not a cache URL; {wanted}")
     if "?" in rest or "#" in rest:
-        raise ConfigError("the URL takes no query and no fragment; give settings as options")
+        raise ConfigError("the URL must not have a query or a fragment; pass settings as options")
     bucket, _, prefix = rest.partition("/")
     if "@" in bucket or (scheme == "s3" and ":" in bucket and not bucket.startswith("arn:")):
-        # The message leaves the URL out: it may hold a secret, and that a slash.
-        raise ConfigError("the URL holds credentials or a port; leave them out, they come from where boto3 takes them")
+        # Nothing of the URL is shown: it may hold a secret, and a secret may hold a slash.
+        raise ConfigError("the URL holds credentials or a port; remove them: they come from the same places as boto3's")
     prefix = prefix.strip("/")
     if scheme == "s3" and not bucket:
         raise ConfigError(f"{url!r} names no bucket; {wanted}")
     if scheme == "s3" and not _BUCKET.fullmatch(bucket):
-        raise ConfigError(f"{bucket!r} is no name of a bucket: 3 to 255 letters, digits, dots and dashes")
+        raise ConfigError(f"{bucket!r} is not a bucket name: use 3 to 255 letters, digits, dots and dashes")
     if prefix and (not _PREFIX.fullmatch(prefix) or any(part.strip(".") == "" for part in prefix.split("/"))):
         raise ConfigError(
-            f"{prefix!r} cannot be a prefix: letters, digits and any of !_.*'()=+@:,- in parts between single slashes"
+            f"{prefix!r} cannot be a prefix: use letters, digits and any of !_.*'()=+@:,- in parts between"
+            " single slashes"
         )
     if len(prefix) > _PREFIX_LIMIT_BYTES:
-        raise ConfigError(f"the prefix has {len(prefix)} bytes; at most {_PREFIX_LIMIT_BYTES} leave room for the key")
+        raise ConfigError(
+            f"the prefix has {len(prefix)} bytes; use at most {_PREFIX_LIMIT_BYTES}, to leave room for the key"
+        )
     return scheme, bucket, prefix
 
 
@@ -164,13 +167,13 @@ def _secrets(name: str, value: object) -> list[bytes]:
     secrets: list[bytes] = []
     for secret in value if isinstance(value, (list, tuple)) else [value]:
         if not isinstance(secret, (str, bytes)) or not secret:
-            raise ConfigError(f"{name} is a str or bytes that is not empty, or a list of them")
+            raise ConfigError(f"{name} is a non-empty str or bytes, or a list of them")
         secrets.append(secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret)
     return secrets
 
 
 def _check_seconds(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _ETERNITY:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _SECONDS_LIMIT:
         raise ConfigError(f"{name} is a positive number of seconds, not {value!r}")
     return float(value)
 
@@ -194,8 +197,8 @@ def _check_conditional_writes(name: str, value: object) -> str:
 
 
 def _check_days_or_none(name: str, value: object) -> int | None:
-    if value is not None and (type(value) is not int or not 1 <= value <= _MANY_DAYS):
-        raise ConfigError(f"{name} is a number of days, 1 or more, as a lifecycle rule has it; not {value!r}")
+    if value is not None and (type(value) is not int or not 1 <= value <= _DAYS_LIMIT):
+        raise ConfigError(f"{name} is a number of days, 1 or more, as in a lifecycle rule; not {value!r}")
     return value
 
 
@@ -231,11 +234,11 @@ def _check_near(name: str, value: object) -> Near | None:
     known = [setting.name for setting in fields(Near)]
     if not isinstance(value, Mapping) or not {"max_bytes", "max_age"} <= set(value):
         raise ConfigError(
-            f"{name} is a mapping with 'max_bytes' and 'max_age' (seconds); known are: {', '.join(known)}"
+            f"{name} is a mapping with 'max_bytes' and 'max_age' (seconds); known settings: {', '.join(known)}"
         )
     for setting in value:
         if setting not in known:
-            raise ConfigError(f"unknown setting {setting!r} in {name}; known are: {', '.join(known)}")
+            raise ConfigError(f"unknown setting {setting!r} in {name}; known settings: {', '.join(known)}")
     disk = value.get("disk") or ""
     if not isinstance(disk, (str, os.PathLike)) or (disk and not os.path.isabs(disk)):  # noqa: PTH117 - no I/O
         raise ConfigError(f"'disk' in {name} is the absolute path of a directory, not {disk!r}")
@@ -263,12 +266,12 @@ def _settings(name: str, value: object, known: tuple[str, ...]) -> tuple[tuple[s
     if isinstance(value, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):  # noqa: PLR2004
         value = dict(value)
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{name} is a mapping of boto3's settings; known are: {', '.join(known)}")
+        raise ConfigError(f"{name} is a mapping of boto3's settings; known settings: {', '.join(known)}")
     for setting, content in value.items():
         if setting not in known:
-            raise ConfigError(f"unknown setting {setting!r} in {name}; known are: {', '.join(known)}")
+            raise ConfigError(f"unknown setting {setting!r} in {name}; known settings: {', '.join(known)}")
         if not isinstance(content, str) or not content:
-            raise ConfigError(f"{setting!r} in {name} is a str that is not empty")
+            raise ConfigError(f"{setting!r} in {name} is a non-empty str")
     return tuple(sorted(value.items()))
 
 

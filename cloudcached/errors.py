@@ -3,30 +3,30 @@
     CloudCachedError
     |-- ConfigError              (ValueError)   wrong URL, option or setting; a missing extra
     |-- KeyRejected              (ValueError, TypeError)   not a str, or over the size limit
-    |-- ValueRejected            (PickleError, TypeError)  cannot be stored, or not without a signing key
+    |-- ValueRejected            (PickleError, TypeError)  cannot be stored, or only with a signing key
     |   `-- ValueTooLarge        over ``max_value_bytes``
     |-- KeyMissing               (ValueError, KeyError)    ``incr`` of a key that is not there
-    |-- NotACounter              (TypeError, ValueError)   ``incr`` of something that is no int
-    |-- EntryRefused             bytes in the bucket that are not a valid entry; a miss for every verb
+    |-- NotACounter              (TypeError, ValueError)   ``incr`` of a value that is not an int
+    |-- EntryRefused             bytes in the bucket that are not a valid entry; a miss for every method
     |-- ReadOnlyError            a write on a read-only client
-    |-- OutcomeUnknown           a write whose answer was lost, and that cannot be decided afterwards
+    |-- OutcomeUnknown           the answer to a write was lost, and its outcome cannot be determined afterwards
     |-- PartialFailure           (RuntimeError) a bulk call in which some keys failed; carries results and failures
     |-- LockError                a lock not obtained in time, lost or not owned
-    `-- StoreError               what went wrong between us and the bucket
+    `-- StoreError               a request to the bucket failed
         |-- NotFound             (KeyError)     no object of that name: an answer
         |-- PreconditionFailed                  a conditional request lost: an answer
-        |-- NotModified                         the object still has the ETag that was named: an answer
+        |-- NotModified                         the object still has the given ETag: an answer
         |-- BucketMissing                       no such bucket; never a miss
         |-- AccessDenied         (PermissionError)  credentials missing, wrong, expired or not allowed
         |-- StoreRefused                        any other refusal of the request; repeating it is useless
-        |   `-- ConditionsIgnored               the store does not do conditional writes; nothing was written
-        |-- StoreBusy            retryable      409, 429, 5xx: asked again inside the time budget
+        |   `-- ConditionsIgnored               the store does not support conditional writes; nothing was written
+        |-- StoreBusy            retryable      409, 429, 5xx: repeated within the time budget
         |-- StoreUnreachable     (ConnectionError)  retryable: no connection, or one that broke
-        |   `-- CircuitOpen                     not asked, since it could not be reached a moment ago
+        |   `-- CircuitOpen                     no request was sent, since the store was unreachable a moment ago
         `-- StoreTimeout         (TimeoutError)     retryable: no answer in time
 
-Foreign exceptions (botocore, obstore, sockets) are mapped onto this tree in the stores and nowhere else. For a
-write, everything that is not an answer means "unknown", not "no".
+Exceptions of other libraries (botocore, obstore, sockets) are mapped onto this tree in the stores and nowhere else. For
+a write, everything that is not an answer means "unknown", not "no".
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ __all__ = [
 
 
 class CloudCachedError(Exception):
-    """The base of everything that this library raises."""
+    """The base class of every exception that this library raises."""
 
 
 class ConfigError(CloudCachedError, ValueError):
@@ -77,7 +77,7 @@ class KeyRejected(CloudCachedError, ValueError, TypeError):
 
 
 class ValueRejected(CloudCachedError, PickleError, TypeError):
-    """The value cannot be serialized, or not without a signing key."""
+    """The value cannot be serialized, or only with a signing key."""
 
 
 class ValueTooLarge(ValueRejected):
@@ -85,19 +85,19 @@ class ValueTooLarge(ValueRejected):
 
 
 class KeyMissing(CloudCachedError, ValueError, KeyError):
-    """There is no live entry to count on (``ValueError`` is what Django expects of ``incr``)."""
+    """There is no live entry to increment (Django expects a ``ValueError`` from ``incr``)."""
 
     __str__ = Exception.__str__  # KeyError would print the repr of the message
 
 
 class NotACounter(CloudCachedError, TypeError, ValueError):
-    """``incr`` met a value that is not an ``int``."""
+    """The value to increment is not an ``int``."""
 
 
 class EntryRefused(CloudCachedError):
-    """An object is not an entry that may be loaded.
+    """An object in the bucket is not a valid entry, and is not loaded.
 
-    Never leaves the client: it is a miss, one log line and one count.
+    Never leaves the client: there it is a miss, a log line and a count.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -107,13 +107,13 @@ class EntryRefused(CloudCachedError):
 
 
 class ReadOnlyError(CloudCachedError):
-    """A write was asked of a client opened with ``read_only``."""
+    """A write was requested from a client opened with ``read_only``."""
 
 
 class OutcomeUnknown(CloudCachedError):
-    """A write may or may not have happened, and the bucket can no longer tell.
+    """A write may or may not have happened, and the bucket no longer shows which.
 
-    Raised instead of counting twice or answering a false "no".
+    Raised where the alternative is to count twice or to answer "no" by mistake.
     """
 
 
@@ -123,7 +123,7 @@ class PartialFailure(CloudCachedError, RuntimeError):
     def __init__(self, operation: str, results: Mapping[str, Any], failures: Mapping[str, CloudCachedError]) -> None:
         key, error = next(iter(failures.items()))
         super().__init__(f"{operation}: {len(failures)} keys failed; the first, {key!r}: {error}")
-        #: What was done, per key, as the call would have returned it.
+        #: The results of the other keys, as the call would have returned them.
         self.results = dict(results)
         #: The error of each key that failed.
         self.failures = dict(failures)
@@ -145,11 +145,11 @@ class StoreError(CloudCachedError):
 
     def __init__(self, message: str, *, operation: str = "", object_key: str = "", code: str = "") -> None:
         super().__init__(message)
-        #: The port's verb: ``get``, ``head``, ``put``, ``delete``, ``list``.
+        #: The kind of request: ``get``, ``head``, ``put``, ``delete``, ``list``.
         self.operation = operation
-        #: The object's name in the bucket.
+        #: The name of the object in the bucket.
         self.object_key = object_key
-        #: The store's own error code or HTTP status, where it gave one.
+        #: The store's own error code or HTTP status, if it gave one.
         self.code = code
 
 
@@ -160,15 +160,15 @@ class NotFound(StoreError, KeyError):
 
 
 class PreconditionFailed(StoreError):
-    """The object is not, or no longer, in the state that the request named; nothing was written."""
+    """The object is not, or no longer, in the state that the request requires; nothing was written."""
 
 
 class NotModified(StoreError):
-    """The object still has the ETag that the request named."""
+    """The object still has the ETag that the request gave."""
 
 
 class BucketMissing(StoreError):
-    """The bucket does not exist; create it, or correct the URL."""
+    """The bucket does not exist: create it, or correct the URL."""
 
 
 class AccessDenied(StoreError, PermissionError):
@@ -180,15 +180,15 @@ class StoreRefused(StoreError):
 
 
 class ConditionsIgnored(StoreRefused):
-    """The store ignores or refuses the conditions of writes, which all coordination of several callers rests on.
+    """The store ignores or refuses conditional writes, on which all coordination between callers depends.
 
-    Nothing was written. ``cloudcached doctor URL`` shows what the store does; the option
-    ``conditional_writes="best_effort"`` lets such writes race.
+    Nothing was written. ``cloudcached doctor URL`` shows how the store behaves; the option
+    ``conditional_writes="best_effort"`` allows such writes to race.
     """
 
 
 class StoreBusy(StoreError):
-    """The store is overloaded, or a conditional write is contended: nothing is known about the write."""
+    """The store is overloaded, or callers contend for a conditional write, whose outcome is unknown."""
 
     retryable = True
 
@@ -200,7 +200,7 @@ class StoreUnreachable(StoreError, ConnectionError):
 
 
 class CircuitOpen(StoreUnreachable):
-    """The store was not asked: it could not be reached a moment ago (only with ``fail_silently``)."""
+    """No request was sent: the store could not be reached a moment ago (only with ``fail_silently``)."""
 
     retryable = False
 

@@ -91,7 +91,7 @@ def test_doctor_where_all_holds(run: Run, s3_url: str) -> None:
         (["doctor", "s3://missing"], 3, "Error: s3://missing: BucketMissing: "),
         (["doctor", "--timeout", "1", "s3://stub"], 3, "Error: s3://stub: StoreUnreachable: "),
         (["doctor"], 2, "Error: memory://"),
-        (["doctor", "bucket/prefix"], 2, "Error: 'bucket/prefix' is no URL of a cache"),
+        (["doctor", "bucket/prefix"], 2, "Error: 'bucket/prefix' is not a cache URL"),
         (["doctor", "--rounds", "0", "s3://stub"], 2, "Error: rounds must be a whole number"),
         (["doctor", "--timeout", "-1", "s3://stub"], 2, "Error: timeout is a positive number"),
     ],

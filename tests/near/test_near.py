@@ -347,9 +347,9 @@ def test_a_value_that_can_no_longer_be_decoded_is_a_miss(cache: Client, monkeypa
     ("near", "advice"),
     [
         (True, "near is a mapping with 'max_bytes' and 'max_age'"),
-        ({}, "known are: max_bytes, max_age, negative"),
+        ({}, "known settings: max_bytes, max_age, negative"),
         ({"max_bytes": 1}, "'max_age' \\(seconds\\)"),
-        ({**NEAR, "max_ago": 1}, "unknown setting 'max_ago' in near; known are: max_bytes, max_age, negative"),
+        ({**NEAR, "max_ago": 1}, "unknown setting 'max_ago' in near; known settings: max_bytes, max_age, negative"),
         ({**NEAR, 1: 1}, "unknown setting 1 in near"),
         ({**NEAR, "max_bytes": "1M"}, "'max_bytes' in near is a number of bytes"),
         ({**NEAR, "max_bytes": -1}, "'max_bytes' in near is a number of bytes"),

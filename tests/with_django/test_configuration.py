@@ -104,7 +104,7 @@ def test_unsigned_refuses_pages_and_says_why(any_url: str) -> None:
         ("", {}, "s3://bucket/prefix"),
         ("s3://", {}, "no bucket"),
         (None, {}, "s3://bucket/prefix"),
-        ("memory://", {"OPTIONS": {"unknown": 1}}, "known are"),
+        ("memory://", {"OPTIONS": {"unknown": 1}}, "known options"),
         ("memory://", {"OPTIONS": {"timeout": -1}}, "timeout"),
         ("memory://", {"TIMEOUT": "banana"}, "TIMEOUT.*banana"),
     ],

@@ -111,7 +111,7 @@ def test_a_missing_url_names_the_setting(config: dict[str, Any]) -> None:
         ({"CACHE_S3_URL": "s3://"}, "bucket"),
         (
             {"CACHE_S3_URL": "memory://", "CACHE_OPTIONS": {"tiemout": 1}},
-            "unknown option 'tiemout'; known are: .*timeout",
+            "unknown option 'tiemout'; known options: .*timeout",
         ),
         ({"CACHE_S3_URL": "memory://", "CACHE_OPTIONS": {"timeout": -1}}, "timeout is a positive number"),
         ({"CACHE_S3_URL": "memory://", "CACHE_OPTIONS": {"max_value_bytes": -1}}, "max_value_bytes"),
