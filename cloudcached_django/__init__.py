@@ -7,7 +7,7 @@
         }
     }
 
-Add ``"cloudcached_django"`` to ``INSTALLED_APPS`` too: its system checks find mistakes in these settings.
+Also add ``"cloudcached_django"`` to ``INSTALLED_APPS``: its system checks find mistakes in these settings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Django app: it brings the system checks."""
+"""The Django app, which registers the system checks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from django.apps import AppConfig
 
 
 class CloudCachedConfig(AppConfig):
-    """CloudCached as an app; it has no models and no migrations."""
+    """CloudCached as an app. It has no models and no migrations."""
 
     name = "cloudcached_django"
     verbose_name = "CloudCached"
 
     def ready(self) -> None:
         """Register the system checks."""
-        from . import checks  # noqa: F401, PLC0415 - importing them registers them, and they need the apps
+        from . import checks  # noqa: F401, PLC0415 - the import registers them, and needs the apps loaded

@@ -1,7 +1,7 @@
 """The cache backend: Django's cache API on a shared CloudCached client.
 
-Every method makes and validates the key, converts the timeout and hands over to the core, which the async methods
-await. What an operation costs and promises is said where it is done, in ``cloudcached.Client``.
+Every method makes and validates the key, converts the timeout and calls the core; the async methods await it.
+``cloudcached.Client`` documents the promises and the cost of each operation in full.
 """
 
 from __future__ import annotations
@@ -25,29 +25,32 @@ __all__ = ["S3Cache"]
 
 logger = logging.getLogger("cloudcached.django")
 
-#: Types that are not pickled.
+#: The types that are stored without pickling.
 _PLAIN = frozenset({str, bytes, int, float, complex, bool, type(None)})
 
 
 class S3Cache(BeyondDjango):
     """A Django cache whose entries are objects in S3.
 
-    ``LOCATION`` is ``s3://bucket/prefix``, or ``memory://name`` for a try without S3. ``OPTIONS`` are the options of
-    ``cloudcached.Client``, with two defaults of a site: ``SECRET_KEY`` signs and ``SECRET_KEY_FALLBACKS`` verify too,
-    and ``fail_silently`` is on, so that the cache counts as empty while S3 does not answer.
+    ``LOCATION`` is ``s3://bucket/prefix``, or ``memory://name`` to try it without S3. ``OPTIONS`` are the options of
+    ``cloudcached.Client``, with two different defaults: entries are signed with ``SECRET_KEY`` (those signed with one of
+    ``SECRET_KEY_FALLBACKS`` are accepted too), and ``fail_silently`` is on, so that the cache appears empty while S3
+    does not answer.
 
-    The constructor does no I/O and refuses nothing, so that the system checks can report every mistake; without them,
-    the first use raises ``ConfigError``.
+    The constructor does no I/O and raises nothing, so that the system checks can report every mistake; without the
+    checks, the first use raises ``ConfigError``.
 
-    Django makes one such object for each thread. They share one client for each configuration, and close none.
+    Django creates one of these objects per thread. Those with the same configuration share one client, and none of
+    them closes it.
     """
 
     # One key
 
     def add(self, key: Any, value: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
-        """Store *value* unless a live entry is there. Return whether it was stored.
+        """Store *value* unless there is a live entry. Return whether it was stored.
 
-        **Atomicity:** of concurrent calls exactly one stores. **Cost:** 1 PUT, and GET and PUT over an expired entry.
+        **Atomicity:** exactly one of several concurrent calls stores its value. **Cost:** 1 PUT; over an expired entry,
+        1 GET and 1 PUT more.
         """
         key = self.make_and_validate_key(key, version)
         return self.client.put(key, value, self.time_to_expire(timeout), replace=False)
@@ -59,7 +62,7 @@ class S3Cache(BeyondDjango):
         return await self.client.aput(key, encoded[key], self.time_to_expire(timeout), replace=False)
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
-        """Return the live value, *default* where there is none. A stored ``None`` is a value. **Cost:** 1 GET."""
+        """Return the live value, or *default* if there is none. A stored ``None`` is a value. **Cost:** 1 GET."""
         return self.client.get(self.make_and_validate_key(key, version), default)
 
     async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
@@ -78,7 +81,7 @@ class S3Cache(BeyondDjango):
         await self.client.aput(key, encoded[key], self.time_to_expire(timeout), replace=True)
 
     def touch(self, key: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
-        """Give a live entry a new timeout. Return False where there is none.
+        """Give a live entry a new timeout. Return False if there is none.
 
         **Atomicity:** never revives an entry that was deleted or replaced meanwhile. **Cost:** 1 GET and 1 PUT.
         """
@@ -89,7 +92,7 @@ class S3Cache(BeyondDjango):
         return await self.client.atouch(self.make_and_validate_key(key, version), self.time_to_expire(timeout))
 
     def delete(self, key: Any, version: int | None = None) -> bool:
-        """Remove an entry. Return whether a live one was there when looked. **Cost:** 1 HEAD and 1 DELETE."""
+        """Remove an entry. Return whether a live one was found before that. **Cost:** 1 HEAD and 1 DELETE."""
         return self.client.delete(self.make_and_validate_key(key, version))
 
     async def adelete(self, key: Any, version: int | None = None) -> bool:
@@ -97,7 +100,7 @@ class S3Cache(BeyondDjango):
         return await self.client.adelete(self.make_and_validate_key(key, version))
 
     def has_key(self, key: Any, version: int | None = None) -> bool:
-        """Tell whether a live entry is there, without reading its value. **Cost:** 1 HEAD."""
+        """Return whether there is a live entry, without reading its value. **Cost:** 1 HEAD."""
         return self.client.has(self.make_and_validate_key(key, version))
 
     async def ahas_key(self, key: Any, version: int | None = None) -> bool:
@@ -105,10 +108,10 @@ class S3Cache(BeyondDjango):
         return await self.client.ahas(self.make_and_validate_key(key, version))
 
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
-        """Add *delta* to a stored int, whose timeout stays. Return the sum.
+        """Add *delta* to a stored int and keep its timeout. Return the sum.
 
-        Raises ``ValueError`` where there is no live entry, ``TypeError`` where it is no int.
-        **Atomicity:** every increment counts once. **Cost:** 1 GET and 1 PUT, again for every lost race.
+        Raises ``ValueError`` if there is no live entry, ``TypeError`` if its value is not an int.
+        **Atomicity:** every increment counts exactly once. **Cost:** 1 GET and 1 PUT, repeated after every lost race.
         """
         return self.client.incr(self.make_and_validate_key(key, version), delta)
 
@@ -116,10 +119,10 @@ class S3Cache(BeyondDjango):
         """See ``incr``."""
         return await self.client.aincr(self.make_and_validate_key(key, version), delta)
 
-    # Several keys: one request for each, in parallel
+    # Several keys
 
     def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
-        """Return the live values by key. **Cost:** 1 GET a key, in parallel."""
+        """Return the live values by key. **Cost:** 1 GET per key, in parallel."""
         names = self._names(keys, version)
         found = self.client.get_many(names.values())
         return {key: found[name] for key, name in names.items() if name in found}
@@ -133,11 +136,11 @@ class S3Cache(BeyondDjango):
     def set_many(
         self, data: Mapping[Any, Any], timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
     ) -> list[Any]:
-        """Store the values. Return the keys whose store failed, which is logged; the others are stored.
+        """Store the values. Return the keys that could not be stored, after logging an error; the others are stored.
 
-        Raises ``ValueRejected`` or ``KeyRejected``, as ``set`` does, for what can never be stored; the others may be
-        stored then, or not.
-        **Cost:** 1 PUT a key, in parallel.
+        Raises ``ValueRejected`` or ``KeyRejected``, as ``set`` does, for a value or key that can never be stored; the
+        other values may or may not be stored then.
+        **Cost:** 1 PUT per key, in parallel.
         """
         names = self._names(data, version)
         values = {name: data[key] for key, name in names.items()}
@@ -168,9 +171,10 @@ class S3Cache(BeyondDjango):
         await self.client.adelete_many(self._names(keys, version).values())
 
     def clear(self) -> None:
-        """Remove everything at ``LOCATION``, of every ``KEY_PREFIX`` and ``VERSION``.
+        """Remove every entry at ``LOCATION``, of every ``KEY_PREFIX`` and ``VERSION``.
 
-        **Atomicity:** everything that was there when it began. **Cost:** 1 LIST and 1 DeleteObjects per 1,000.
+        **Atomicity:** removes every entry that was there at the start; those stored meanwhile may stay or go.
+        **Cost:** 1 LIST and 1 DeleteObjects per 1,000.
         """
         self.client.clear()
 
@@ -182,9 +186,9 @@ class S3Cache(BeyondDjango):
         return {key: self.make_and_validate_key(key, version) for key in keys}
 
     async def _encoded(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return *values* as the core stores them, pickled in the thread that Django keeps for what is bound to one.
+        """Return *values* encoded for the core, pickled in the thread that Django reserves for thread-bound code.
 
-        Pickling a ``QuerySet`` asks the database, whose connections and transactions belong to that thread; in a
+        Pickling a ``QuerySet`` queries the database, whose connections and transactions belong to that thread. In a
         thread of the core's pool it would open a connection that nobody closes.
         """
         if all(type(value) in _PLAIN for value in values.values()):
@@ -192,7 +196,7 @@ class S3Cache(BeyondDjango):
         encode = self.client.encode
         return await sync_to_async(lambda: {name: encode(value) for name, value in values.items()})()
 
-    # Made of the above
+    # Combinations of the above
 
     def get_or_set(
         self,
@@ -202,12 +206,12 @@ class S3Cache(BeyondDjango):
         version: int | None = None,
         **options: Any,
     ) -> Any:
-        """Return the live value, or store *default*, or what it returns when called, and return that.
+        """Return the live value. If there is none, store *default*, or its result if it is callable, and return that.
 
-        options: ``lock``, ``early``, ``stale`` and ``jitter``, as ``Client.get_or_put`` takes them.
+        options: ``lock``, ``early``, ``stale`` and ``jitter``, as in ``Client.get_or_put``.
 
-        **Atomicity:** all concurrent callers return the one value that was stored; of those in this process one
-        computes it. **Cost:** 1 GET when live, else 1 PUT more, and 1 GET more where another process was faster.
+        **Atomicity:** all concurrent callers return the one value that was stored; only one of those in this process
+        computes it. **Cost:** 1 GET for a live entry; else 1 PUT more, and another GET if another process was faster.
         """
         key = self.make_and_validate_key(key, version)
         compute = self._apart(default) if callable(default) and options.get("stale") else default
@@ -221,7 +225,7 @@ class S3Cache(BeyondDjango):
         version: int | None = None,
         **options: Any,
     ) -> Any:
-        """See ``get_or_set``. *default* may be async; if not, it is called in the event loop's thread, as elsewhere."""
+        """See ``get_or_set``. *default* may be async; if not, it is called in the event loop's thread, as in Django."""
         key = self.make_and_validate_key(key, version)
 
         async def compute() -> Any:
@@ -232,7 +236,7 @@ class S3Cache(BeyondDjango):
         return await self.client.aget_or_put(key, compute, self.time_to_expire(timeout), **options)
 
     def _apart(self, default: Callable[[], Any]) -> Callable[[], Any]:
-        """Return *default* so that it leaves no database connection behind in the thread that refreshes stale values."""
+        """Return *default* wrapped: it leaves no database connection open in the thread that refreshes stale values."""
         caller = threading.get_ident()
 
         def compute() -> Any:
@@ -246,11 +250,11 @@ class S3Cache(BeyondDjango):
         return compute
 
     def incr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
-        """Move an entry to another version, and return that. Its timeout stays.
+        """Move an entry to another version, keep its timeout, and return the new version.
 
-        Raises ``ValueError`` where there is no live entry, and where it could not be stored under the other version:
-        then it stays where it is. **Atomicity:** none; for a moment both versions are there. **Cost:** GET, PUT,
-        DELETE, and 2 HEADs.
+        Raises ``ValueError`` if there is no live entry, or if it could not be stored under the new version; then it
+        stays under the old one. **Atomicity:** none; for a moment both versions exist. **Cost:** 1 GET, 1 PUT,
+        1 DELETE and 2 HEADs.
         """
         version = self.version if version is None else version
         value, left = self.get(key, MISSING, version), self.client.ttl(self.make_key(key, version))
@@ -269,24 +273,24 @@ class S3Cache(BeyondDjango):
         await self.adelete(key, version)
         return version + delta
 
-    # ``close`` stays BaseCache's, which does nothing: Django calls it after every request, and the client is shared.
+    # ``close`` is BaseCache's, which does nothing: Django calls it after every request, and the client is shared.
 
 
 def _moved(key: Any, value: Any, left: float | None) -> Any:
-    """Return the value to move, unless it is missing or expired before its time could be asked for."""
+    """Return the value to move. Raises ``KeyMissing`` if it is missing, or expired between the two requests."""
     if value is MISSING or left == 0:
         raise KeyMissing(f"Key '{key}' not found")
     return value
 
 
 def _must_be_stored(key: Any, stored: bool) -> None:
-    """Raise what a missing entry raises where a write failed in silence: the old entry must not be removed then."""
+    """Raise ``KeyMissing``, as for a missing entry, if a write failed silently: the old entry must then be kept."""
     if not stored:
         raise KeyMissing(f"Key '{key}' could not be stored under its new version; it stays under the old one")
 
 
 def _stored(failure: PartialFailure) -> dict[str, bool]:
-    """Return what was stored, after an error log line for the rest; raise what is the caller's mistake."""
+    """Return the results of what was stored, and log the failures; raise an error that is the caller's mistake."""
     for error in failure.failures.values():
         if not isinstance(error, StoreError):
             raise error

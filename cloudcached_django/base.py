@@ -1,4 +1,4 @@
-"""What every operation of the backend stands on: the shared client, and Django's timeouts."""
+"""The base of every operation of the backend: the shared client, and Django's timeouts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cloudcached import Client
 from .configuration import client_options, seconds_of, timeout_setting
 from .signals import Sender
 
-#: Seconds or a timedelta; ``None`` for never, zero or negative for gone at once, ``DEFAULT_TIMEOUT`` for ``TIMEOUT``.
+#: Seconds or a timedelta; ``None``: never, zero or negative: expired at once, ``DEFAULT_TIMEOUT``: ``TIMEOUT``.
 Timeout: TypeAlias = "float | dt.timedelta | None"
 
-#: The keys of which Django warns for memcached's sake are all others.
+#: Django warns of all other keys, since memcached would refuse them.
 _PORTABLE = re.compile(r"[^\x00-\x20\x7f]{0,250}")
 
 
@@ -28,14 +28,14 @@ class ClientCache(BaseCache):
         super().__init__(params)
         self._location = location
         self._params = params
-        # As it was given: BaseCache makes 300 of whatever it cannot read, and 0 of half a second.
+        # The setting itself: BaseCache turns anything that it cannot read into 300, and half a second into 0.
         self.default_timeout = timeout_setting(params)
 
     @cached_property
     def client(self) -> Client:
-        """The shared client of this configuration. Every operation passes through here.
+        """The shared client of this configuration; every operation uses it.
 
-        Raises ``ConfigError`` for settings that cannot work.
+        Raises ``ConfigError`` for invalid settings.
         """
         client = Client.shared(self._location, **self.options)
         client.listen(Sender(client.url))
@@ -43,22 +43,23 @@ class ClientCache(BaseCache):
 
     @property
     def location(self) -> str:
-        """The URL of the cache, as ``LOCATION`` gives it."""
+        """The URL of the cache: ``LOCATION``."""
         return self._location
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the client, its signing keys among them."""
+        """The options of the client, including its signing keys."""
         return client_options(self._params)
 
     def validate_key(self, key: str) -> None:
         """Warn of a key that memcached would refuse, as all of Django's backends do.
 
-        Django looks at each character by itself, which takes several times as long as a hit in the near tier.
+        Django checks each character by itself, which takes several times as long as a hit in the near tier. So it is
+        called only for keys that it warns of.
         """
         if not _PORTABLE.fullmatch(key):
             super().validate_key(key)
 
     def time_to_expire(self, timeout: Timeout) -> Timeout:
-        """Return Django's *timeout* as the core takes it: the two differ in the default only."""
+        """Return Django's *timeout* as the core takes it: they differ only in the default."""
         return seconds_of(self.default_timeout) if timeout is DEFAULT_TIMEOUT else timeout

@@ -1,4 +1,4 @@
-"""What Django's cache API has no names for, under those that django-redis made known."""
+"""Operations that Django's cache API does not have, under the names that users know from django-redis."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .patterns import Pattern, escape
 
 
 class BeyondDjango(ClientCache):
-    """The part of ``S3Cache`` that asks and sets the time to live, locks, and finds keys by pattern."""
+    """The part of ``S3Cache`` that reads and sets the time to live, makes locks, and finds keys by pattern."""
 
     # The time to live
 
     def ttl(self, key: Any, version: int | None = None) -> int | None:
-        """Return the seconds that an entry has left, rounded up; 0 where there is none, ``None`` for never.
+        """Return the seconds until an entry expires, rounded up; 0 if there is no live entry, ``None`` for never.
 
         **Cost:** 1 HEAD.
         """
@@ -32,7 +32,7 @@ class BeyondDjango(ClientCache):
         return _seconds(await self.client.attl(self.make_and_validate_key(key, version)))
 
     def pttl(self, key: Any, version: int | None = None) -> int | None:
-        """Return what ``ttl`` does, in milliseconds."""
+        """Return the same as ``ttl``, in milliseconds. **Cost:** 1 HEAD."""
         return _milliseconds(self.client.ttl(self.make_and_validate_key(key, version)))
 
     async def apttl(self, key: Any, version: int | None = None) -> int | None:
@@ -40,7 +40,7 @@ class BeyondDjango(ClientCache):
         return _milliseconds(await self.client.attl(self.make_and_validate_key(key, version)))
 
     def persist(self, key: Any, version: int | None = None) -> bool:
-        """Let a live entry never expire. Return whether there was one, as ``Client.persist`` does.
+        """Make a live entry never expire. Return whether there was one, as ``Client.persist`` does.
 
         **Atomicity:** never revives an entry that was deleted or replaced meanwhile. **Cost:** 1 GET and 1 PUT.
         """
@@ -51,7 +51,7 @@ class BeyondDjango(ClientCache):
         return await self.client.apersist(self.make_and_validate_key(key, version))
 
     def expire(self, key: Any, timeout: float | dt.timedelta, version: int | None = None) -> bool:
-        """Let a live entry expire in *timeout* seconds. Return False where there is none.
+        """Make a live entry expire in *timeout* seconds. Return False if there is none.
 
         **Atomicity** and **Cost:** those of ``touch``.
         """
@@ -62,7 +62,7 @@ class BeyondDjango(ClientCache):
         return await self.client.atouch(self.make_and_validate_key(key, version), timeout)
 
     def expire_at(self, key: Any, when: float | dt.datetime, version: int | None = None) -> bool:
-        """Let a live entry expire at *when*, a datetime or epoch seconds. Return False where there is none.
+        """Make a live entry expire at *when*, a datetime or epoch seconds. Return False if there is none.
 
         **Atomicity** and **Cost:** those of ``touch``.
         """
@@ -79,18 +79,19 @@ class BeyondDjango(ClientCache):
         key: Any,
         version: int | None = None,
         timeout: float | None = None,
-        sleep: float = 0.1,  # noqa: ARG002 - these three are django-redis's, and have no effect here
+        sleep: float = 0.1,  # noqa: ARG002 - django-redis has these three; they have no effect here
         blocking_timeout: float | None = None,
         client: Any = None,  # noqa: ARG002
         thread_local: bool = True,  # noqa: ARG002
         *,
         blocking: bool = True,
     ) -> Lock:
-        """Return a lock, a context manager; nothing is sent before it is acquired.
+        """Return a lock, which is a context manager. No request is sent before it is acquired.
 
-        *timeout*: seconds of the lease, after which another may take it; ``None`` holds it until it is released, also
-        when its holder has died. *blocking_timeout*: seconds to wait for it, ``None`` without end. *sleep* has no
-        effect: waits double up to 2 seconds, since each look is a request. Locks are never silent.
+        *timeout*: seconds of the lease, after which another owner may take it; ``None`` holds it until it is released,
+        even if its holder has died. *blocking_timeout*: seconds to wait for it; ``None`` waits for ever. *sleep* has no
+        effect: waits double up to 2 seconds, since each attempt is a request. Locks raise errors even with
+        ``fail_silently``.
 
         **Atomicity** and **Cost:** those of ``cloudcached.Lock``.
         """
@@ -102,21 +103,21 @@ class BeyondDjango(ClientCache):
     def iter_keys(
         self,
         search: str,
-        itersize: int | None = None,  # noqa: ARG002 - django-redis's, and positional there
+        itersize: int | None = None,  # noqa: ARG002 - positional in django-redis
         version: int | None = None,
     ) -> Iterator[str]:
         """Yield the keys that match *search*, in this ``KEY_PREFIX`` and version, as the caller wrote them.
 
-        *search*: Redis's patterns, ``*``, ``?``, ``[a-z]``, ``[^a]``. *itersize* has no effect: a page is 1,000.
-        Entries that have expired and are not yet purged may be among them. Where ``KEY_FUNCTION`` is set,
-        ``REVERSE_KEY_FUNCTION`` must be, else ``ConfigError``. **Cost:** 1 LIST per 1,000 entries at ``LOCATION``,
-        whatever their prefix and version.
+        *search*: a pattern as in Redis, with ``*``, ``?``, ``[a-z]``, ``[^a]``. *itersize* has no effect: a page has
+        1,000 keys. The keys may include those of entries that have expired and are not purged yet. Raises
+        ``ConfigError`` if ``KEY_FUNCTION`` is set without ``REVERSE_KEY_FUNCTION``. **Cost:** 1 LIST per 1,000 entries
+        at ``LOCATION``, whatever their prefix and version.
         """
         pattern, reverse_key = self._pattern(search, version), self._reverse_key(version)
         return (reverse_key(name) for name in self.client.keys(pattern.beginning) if pattern.matches(name))
 
     def keys(self, search: str = "*", version: int | None = None) -> list[str]:
-        """Return what ``iter_keys`` yields, as a list."""
+        """Return the keys of ``iter_keys`` as a list."""
         return list(self.iter_keys(search, version=version))
 
     async def akeys(self, search: str = "*", version: int | None = None) -> list[str]:
@@ -133,9 +134,9 @@ class BeyondDjango(ClientCache):
     ) -> int:
         """Remove the entries whose keys match *pattern*, and return their number. See ``iter_keys``.
 
-        0 also where failures are silent and some could not be removed: nothing is known of the others then.
-        *prefix* stands in for ``KEY_PREFIX``. **Atomicity:** each entry for itself. **Cost:** 1 LIST per 1,000 entries
-        at ``LOCATION``, 1 DeleteObjects per 1,000 that match.
+        Also 0 if some could not be removed and ``fail_silently`` is on: then nothing is known of the others.
+        *prefix* replaces ``KEY_PREFIX``. **Atomicity:** per entry. **Cost:** 1 LIST per 1,000 entries at ``LOCATION``,
+        and 1 DeleteObjects per 1,000 that match.
         """
         wanted = self._pattern(pattern, version, prefix)
         names = [name for name in self.client.keys(wanted.beginning) if wanted.matches(name)]
@@ -159,17 +160,17 @@ class BeyondDjango(ClientCache):
         return Pattern(self.key_func(search, escape(prefix), escape(str(version))))
 
     def _reverse_key(self, version: int | None) -> Callable[[str], str]:
-        """Return the function that makes the caller's key of a stored one."""
+        """Return the function that turns a stored key into the caller's."""
         if self._params.get("REVERSE_KEY_FUNCTION"):
             return get_key_func(self._params["REVERSE_KEY_FUNCTION"])
         if self._params.get("KEY_FUNCTION"):
-            raise ConfigError("a cache with a KEY_FUNCTION needs its opposite, REVERSE_KEY_FUNCTION, to list keys")
+            raise ConfigError("a cache with a KEY_FUNCTION needs its inverse, REVERSE_KEY_FUNCTION, to list keys")
         front = len(self.make_key("", version))
         return lambda name: name[front:]
 
 
 def _milliseconds(seconds: float | None) -> int | None:
-    # Deadlines are whole milliseconds; what is beyond them is noise of the subtraction.
+    # Deadlines are whole milliseconds; the rest is noise from the subtraction.
     return None if seconds is None else round(seconds * 1000)
 
 

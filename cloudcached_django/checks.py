@@ -1,12 +1,12 @@
-"""System checks of the caches that are ours; none of them contacts the network.
+"""System checks of CloudCached's caches; none of them sends a request.
 
 | id                     | finds                                                           |
 |------------------------|-----------------------------------------------------------------|
-| ``cloudcached.E001``   | ``LOCATION`` is missing, or no URL of a cache                   |
-| ``cloudcached.E002``   | ``OPTIONS`` holds an unknown option or a value that cannot be   |
-| ``cloudcached.E003``   | ``TIMEOUT`` is no number of seconds and not ``None``            |
-| ``cloudcached.W004``   | ``OPTIONS`` switches signing off                                |
-| ``cloudcached.W005``   | sessions live in the cache alone                                |
+| ``cloudcached.E001``   | ``LOCATION`` is missing, or not a cache URL                     |
+| ``cloudcached.E002``   | ``OPTIONS`` holds an unknown option or an invalid value         |
+| ``cloudcached.E003``   | ``TIMEOUT`` is neither a number of seconds nor ``None``         |
+| ``cloudcached.W004``   | ``OPTIONS`` turns signing off                                   |
+| ``cloudcached.W005``   | sessions are kept in the cache only                             |
 | ``cloudcached.E006``   | a test run would use a bucket that is not on this machine       |
 """
 
@@ -46,7 +46,7 @@ def _mistake(attempt: Callable[..., object], *args: Any, **options: Any) -> Conf
 
 @register(Tags.caches)
 def check_location(**_: Any) -> list[CheckMessage]:
-    """Report each cache whose ``LOCATION`` is missing, or no URL of a cache."""
+    """Report each cache whose ``LOCATION`` is missing, or not a cache URL."""
     return [
         Error(
             f"The LOCATION of your '{alias}' cache cannot be used: {error}.",
@@ -60,7 +60,7 @@ def check_location(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.caches)
 def check_options(**_: Any) -> list[CheckMessage]:
-    """Report each cache whose ``OPTIONS`` the core refuses."""
+    """Report each cache whose ``OPTIONS`` the core rejects."""
     return [
         Error(
             f"The OPTIONS of your '{alias}' cache cannot be used: {error}.",
@@ -73,18 +73,18 @@ def check_options(**_: Any) -> list[CheckMessage]:
 
 
 def _usable_location(params: Mapping[str, Any]) -> str:
-    # Some options are for a bucket, others for any store; of a bad LOCATION E001 tells.
+    # Some options are for certain stores only, so they need a LOCATION; E001 reports a bad one.
     location: str = params.get("LOCATION", "")
     return "s3://bucket" if _mistake(Client, location) else location
 
 
 @register(Tags.caches)
 def check_timeout(**_: Any) -> list[CheckMessage]:
-    """Report each cache whose ``TIMEOUT`` is no time, where ``BaseCache`` would silently take 300 seconds."""
+    """Report each cache whose ``TIMEOUT`` is invalid; ``BaseCache`` would silently use 300 seconds instead."""
     return [
         Error(
             f"The TIMEOUT of your '{alias}' cache cannot be used: {error}.",
-            hint="Set it to seconds, or to None to keep entries until they are deleted; without it, it is 300.",
+            hint="Set it to a number of seconds, or to None to keep entries until they are deleted. The default is 300.",
             id="cloudcached.E003",
         )
         for alias, params in _our_caches()
@@ -97,9 +97,9 @@ def check_signing(**_: Any) -> list[CheckMessage]:
     """Report each cache that does not sign its entries."""
     return [
         CheckWarning(
-            f"Your '{alias}' cache is not signed: whoever can write to its bucket decides what your site reads from "
-            "it, and only values of plain types can be stored, not pages.",
-            hint="Remove 'signing_key' from OPTIONS to sign with SECRET_KEY, or give a secret there.",
+            f"Your '{alias}' cache is not signed: anyone who can write to its bucket can choose what your site reads "
+            "from it, and only values of plain types can be stored, not pages.",
+            hint="Remove 'signing_key' from OPTIONS to sign with SECRET_KEY, or set it to a secret.",
             id="cloudcached.W004",
         )
         for alias, params in _our_caches()
@@ -109,16 +109,16 @@ def check_signing(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.caches)
 def check_sessions(**_: Any) -> list[CheckMessage]:
-    """Report sessions that live in one of our caches alone."""
+    """Report sessions that are kept only in one of our caches."""
     alias = settings.SESSION_CACHE_ALIAS
     if settings.SESSION_ENGINE != "django.contrib.sessions.backends.cache" or alias not in dict(_our_caches()):
         return []
     return [
         CheckWarning(
-            f"Your sessions live in the '{alias}' cache alone: while S3 does not answer nobody is logged in, and "
+            f"Your sessions are kept only in the '{alias}' cache: while S3 does not answer, nobody is logged in, and "
             "clearing the cache logs everybody out.",
-            hint="Set SESSION_ENGINE to 'django.contrib.sessions.backends.cached_db', which keeps them in the "
-            "database too.",
+            hint="Set SESSION_ENGINE to 'django.contrib.sessions.backends.cached_db', which also keeps them in the "
+            "database.",
             id="cloudcached.W005",
         )
     ]
@@ -132,7 +132,7 @@ def check_test_run(**_: Any) -> list[CheckMessage]:
     return [
         Error(
             f"This test run would use the bucket of your '{alias}' cache, {params['LOCATION']}.",
-            hint="Set LOCATION to 'memory://test' in the settings of your tests, or name a local S3 server in "
+            hint="Set LOCATION to 'memory://test' in the settings of your tests, or set a local S3 server in "
             "AWS_ENDPOINT_URL_S3. If this bucket is for tests, add this check to SILENCED_SYSTEM_CHECKS.",
             id="cloudcached.E006",
         )
@@ -142,17 +142,17 @@ def check_test_run(**_: Any) -> list[CheckMessage]:
 
 
 def _is_bucket(location: object) -> bool:
-    # Only what E001 lets pass: the message prints it, and a bad one may hold a secret.
+    # Only a LOCATION that passes E001: the message shows it, and an invalid one may hold a secret.
     return str(location).startswith("s3://") and _mistake(Client, location) is None
 
 
 def _is_test_run() -> bool:
-    # pytest sets the variable for its whole session, and documents it for this use.
+    # pytest sets this variable for the whole session, and documents it for this purpose.
     return "test" in sys.argv[1:2] or "PYTEST_VERSION" in os.environ
 
 
 def _endpoint(params: Mapping[str, Any]) -> str:
-    """Return the endpoint that boto3 would take, "" for AWS itself; its configuration file is not read."""
+    """Return the endpoint that boto3 would use, "" for AWS itself; boto3's configuration file is not read."""
     s3 = given_options(params).get("s3")
     given = s3.get("endpoint_url") if isinstance(s3, Mapping) else None
     return given or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""

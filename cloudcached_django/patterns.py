@@ -1,4 +1,4 @@
-"""Redis's patterns, which ``keys`` and ``delete_pattern`` take: ``*``, ``?``, ``[a-z]``, ``[^a]``, backslash escapes."""
+"""Redis's patterns for ``keys`` and ``delete_pattern``: ``*``, ``?``, ``[a-z]``, ``[^a]``, backslash escapes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def escape(text: str) -> str:
 
 
 class Pattern:
-    """A pattern made ready for matching."""
+    """A compiled pattern."""
 
     def __init__(self, pattern: str) -> None:
         parts = [_translate(token) for token in _TOKEN.finditer(pattern)]
         self._matches = re.compile("".join(parts), re.DOTALL).fullmatch
-        #: What every match begins with.
+        #: The beginning of every match.
         self.beginning = ""
         for token in _TOKEN.finditer(pattern):
             literal = token["plain"] or token["escaped"]
@@ -28,7 +28,7 @@ class Pattern:
             self.beginning += literal
 
     def matches(self, key: str) -> bool:
-        """Tell whether the whole of *key* matches."""
+        """Whether the whole of *key* matches."""
         return self._matches(key) is not None
 
 
@@ -53,6 +53,6 @@ def _translate_set(content: str) -> str:
 def _translate_member(member: re.Match[str]) -> str:
     if member[3]:
         return re.escape(member[3][-1])
-    # Redis takes the ends of a range in either order.
+    # Redis accepts the ends of a range in either order.
     first, last = sorted((member[1][-1], member[2][-1]))
     return f"{re.escape(first)}-{re.escape(last)}"

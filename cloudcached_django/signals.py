@@ -1,10 +1,10 @@
-"""``cache_event``: sent for what happens to a cache beside its calls, such as a refused entry or an outage.
+"""``cache_event``: sent for events in a cache that no call reports, such as a refused entry or an outage.
 
     @receiver(cache_event)
     def on_event(event: str, count: int, url: str, **_: object) -> None: ...
 
-event: the name under which ``client.stats()`` counts it. It is sent in the thread where it happens, so receivers should
-take no time; what they raise is logged by Django, and goes no further.
+event: the name under which ``client.stats()`` counts it. The signal is sent in the thread where the event happens, so
+receivers should be fast. Django logs an exception in a receiver and does not pass it on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ cache_event: Final = Signal()
 
 @dataclass(frozen=True)
 class Sender:
-    """Sends what a client counts; those of one URL are the same listener to it."""
+    """Sends the events of a client. Equal for equal URLs, so that a client has one such listener."""
 
     url: str
 

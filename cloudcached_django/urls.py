@@ -1,4 +1,4 @@
-"""The URLs of the status page, to be included wherever a site wants it."""
+"""The URLs of the status page, to include anywhere in a site's URLs."""
 
 from __future__ import annotations
 

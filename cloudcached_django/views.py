@@ -1,4 +1,4 @@
-"""The status page, for the staff: mount it by ``path("cache/", include("cloudcached_django.urls"))``."""
+"""The status page for staff: add it with ``path("cache/", include("cloudcached_django.urls"))``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .backend import S3Cache
 
 
 def _clients() -> dict[str, Client]:
-    """Return the clients of this site's caches by their aliases."""
+    """Return the clients of this site's caches by alias."""
     found = ((alias, caches[alias]) for alias in settings.CACHES)
     return {alias: cache.client for alias, cache in found if isinstance(cache, S3Cache)}
 
@@ -28,14 +28,14 @@ _page: Final = StatusPage(_clients)
 
 
 def _is_staff(user: Any) -> bool:
-    """Tell whether *user* may see the page; who is signed in and may not need not sign in again."""
+    """Whether *user* may see the page. Raises ``PermissionDenied`` for a signed-in user who may not."""
     if user.is_authenticated and not (user.is_active and user.is_staff):
         raise PermissionDenied
     return bool(user.is_authenticated)
 
 
 def staff_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
-    """Decorate a view: the staff sees it, others get 403, and who is not signed in is sent to ``LOGIN_URL``."""
+    """Restrict a view to staff: other users get 403, and anonymous ones are redirected to ``LOGIN_URL``."""
     return require_safe(user_passes_test(_is_staff)(view))
 
 
@@ -53,7 +53,10 @@ def data(_: HttpRequest) -> HttpResponse:
 
 @staff_only
 def contents(request: HttpRequest) -> HttpResponse:
-    """Return what a bucket holds; 404 for a cache that is not there, or if not the page asks. **Cost:** 10 LISTs."""
+    """Return the contents of a cache; 404 for an unknown cache, and for a request that the page did not send.
+
+    **Cost:** up to 10 LISTs.
+    """
     try:
         found = _page.contents(request.GET.get("cache", ""), request.headers.get("X-Requested-With"))
     except StoreError:

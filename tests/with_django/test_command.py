@@ -67,7 +67,11 @@ def test_another_alias(run: Run, site: Any, any_url: str) -> None:
         (["get", "missing"], 1, "cloudcached get ended with exit code 1"),
         (["get"], 2, "cloudcached get ended with exit code 2"),
         (["--cache", "other", "ls"], 2, "there is no cache 'other' in CACHES, only default, local"),
-        (["--cache", "local", "ls"], 2, "the cache 'local' is a LocMemCache: this is for cloudcached_django.S3Cache"),
+        (
+            ["--cache", "local", "ls"],
+            2,
+            "the cache 'local' is a LocMemCache; this command is for cloudcached_django.S3Cache",
+        ),
     ],
 )
 def test_a_call_that_fails_raises(run: Run, site: Any, arguments: list[str], code: int, text: str) -> None:

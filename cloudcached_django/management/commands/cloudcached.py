@@ -1,4 +1,4 @@
-"""``manage.py cloudcached --cache ALIAS VERB ...``: the command line of CloudCached on a cache of the settings."""
+"""``manage.py cloudcached --cache ALIAS VERB ...``: CloudCached's command line for one of ``CACHES``."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from cloudcached.__main__ import main, summary
 from ...backend import S3Cache
 
 _DESCRIPTION: Final = """\
-Look after a cache whose entries live in S3: one of CACHES, signed as the site signs it.
+Look after a cache whose entries live in S3: one of CACHES, signed with the site's keys.
 
 verbs:
 {verbs}
 
-'{program} VERB --help' tells more of each, and its exit codes. Keys are those of the entries,
-KEY_PREFIX:VERSION:key, such as ':1:greeting' for cache.get('greeting')."""
+'{program} VERB --help' describes each verb and its exit codes. Keys are written as they are
+stored, KEY_PREFIX:VERSION:key, such as ':1:greeting' for cache.get('greeting')."""
 
 
 class _Lines(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of the description."""
+    """Keeps the line breaks of the description."""
 
 
 class Command(BaseCommand):
     """The command."""
 
     help = "Look after a cache whose entries live in S3."
-    # It is there to find out what is wrong with a cache, and its verbs tell by themselves.
+    # It is there to find out what is wrong with a cache; its verbs report mistakes themselves.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -45,14 +45,14 @@ class Command(BaseCommand):
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Know the alias; everything from the verb on is its own."""
+        """Add ``--cache``; everything from the verb on is left to the verb."""
         parser.add_argument("--cache", default="default", metavar="ALIAS", help="Which of CACHES.  [default: default]")
         parser.add_argument(
             "arguments", nargs=argparse.REMAINDER, metavar="VERB ...", help="The verb and its arguments."
         )
 
     def handle(self, *_: Any, cache: str, arguments: list[str], **__: Any) -> None:
-        """Run the verb, and exit with its code; ``call_command`` returns, or raises ``CommandError`` with it."""
+        """Run the verb and exit with its code; from ``call_command``, return or raise ``CommandError`` with that code."""
         if cache not in settings.CACHES:
             raise CommandError(
                 f"there is no cache {cache!r} in CACHES, only {', '.join(settings.CACHES)}", returncode=2
@@ -60,7 +60,7 @@ class Command(BaseCommand):
         backend = caches[cache]
         if not isinstance(backend, S3Cache):
             raise CommandError(
-                f"the cache {cache!r} is a {type(backend).__name__}: this is for cloudcached_django.S3Cache",
+                f"the cache {cache!r} is a {type(backend).__name__}; this command is for cloudcached_django.S3Cache",
                 returncode=2,
             )
         code = self._run(backend, arguments)
@@ -72,9 +72,9 @@ class Command(BaseCommand):
     def _run(self, backend: S3Cache, arguments: list[str]) -> int:
         """Run the command line on *backend*, and return its exit code."""
         with contextlib.ExitStack() as stack:
-            out: Any = self.stdout._out  # noqa: SLF001 - what the caller passed, or this process's own
+            out: Any = self.stdout._out  # noqa: SLF001 - the caller's stream, or this process's own
             if out is not sys.stdout:
-                # Commands write bytes too, which a StringIO does not take.
+                # Commands also write bytes, which a StringIO does not accept.
                 written = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
                 stack.callback(lambda: out.write(written.buffer.getvalue().decode("utf-8", "replace")))
                 stack.callback(written.flush)
