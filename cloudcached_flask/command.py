@@ -1,4 +1,4 @@
-"""``flask cloudcached VERB ...``: the command line of CloudCached on a cache of the app."""
+"""``flask cloudcached VERB ...``: CloudCached's command line for a cache of the app."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cloudcached.__main__ import main, summary
 
 
 class _Command(click.Command):
-    """Takes everything from the verb on as it is, and has the verbs in its help."""
+    """Leaves everything from the verb on to the verb, and lists the verbs in its help."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the verbs."""
+        """Write the list of verbs."""
         formatter.write(
-            f"\nVerbs:\n{summary()}\n\n'{ctx.command_path} VERB --help' tells more of each, and its exit codes. Keys are\n"
-            "those of the entries, with the CACHE_KEY_PREFIX (flask_cache_ where none is set).\n"
+            f"\nVerbs:\n{summary()}\n\n'{ctx.command_path} VERB --help' describes each verb and its exit codes. Keys are\n"
+            "written as they are stored, with the CACHE_KEY_PREFIX (by default flask_cache_).\n"
         )
 
 
@@ -28,12 +28,12 @@ class _Command(click.Command):
     cls=_Command,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-@click.option("--cache", "url", default="", metavar="URL", help="Which cache, where the app has several.")
+@click.option("--cache", "url", default="", metavar="URL", help="Which cache, if the app has several.")
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="VERB ...")
 @click.pass_context
 @with_appcontext
 def cloudcached(ctx: click.Context, /, *, url: str, arguments: tuple[str, ...]) -> None:
-    """Look after a cache whose entries live in S3, as the app signs it."""
+    """Look after a cache whose entries live in S3, signed with the app's keys."""
     caches: Mapping[str, Mapping[str, Any]] = {cache.url: cache.options for cache in current_app.extensions[_CACHES]}
     if url not in caches and (url or len(caches) > 1):
         raise click.UsageError(f"--cache takes one of {', '.join(caches)}")
@@ -41,11 +41,11 @@ def cloudcached(ctx: click.Context, /, *, url: str, arguments: tuple[str, ...]) 
     main(arguments, url=url, options=caches[url], prog_name=ctx.command_path)
 
 
-#: Where an app keeps those of its caches that are ours.
+#: The key in ``app.extensions`` under which an app's CloudCached caches are kept.
 _CACHES = "cloudcached"
 
 
 def register(app: Flask, cache: Any) -> None:
-    """Let the command find *cache*, and the app's command line the command; one of that name stays."""
+    """Make *cache* known to the command, and add the command to *app*, unless it has one of that name."""
     app.extensions.setdefault(_CACHES, []).append(cache)
     app.cli.commands.setdefault("cloudcached", cloudcached)

@@ -1,10 +1,10 @@
-"""``cache_event``: sent for what happens to a cache beside its calls, such as a refused entry or an outage.
+"""``cache_event``: sent for events in a cache that no call reports, such as a refused entry or an outage.
 
     @cache_event.connect
     def on_event(client, event, count): ...
 
-event: the name under which ``client.stats()`` counts it. It is sent in the thread where it happens, so receivers should
-take no time; what they raise is logged and goes no further.
+event: the name under which ``client.stats()`` counts it. The signal is sent in the thread where the event happens, so
+receivers should be fast. An exception in a receiver is logged and not passed on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ cache_event: Final = Namespace().signal("cache-event")
 
 @dataclass(frozen=True)
 class Sender:
-    """Sends what a client counts; those of one client are the same listener to it."""
+    """Sends the events of a client. Equal for equal clients, so that a client has one such listener."""
 
     client: Client
 
@@ -32,5 +32,5 @@ class Sender:
         """Send one event."""
         try:
             cache_event.send(self.client, event=event, count=count)
-        except Exception:  # noqa: BLE001 - whatever a receiver raises, the cache goes on
+        except Exception:  # noqa: BLE001 - a receiver must not break the cache
             _log.exception("a receiver of cache_event failed")

@@ -23,13 +23,15 @@ def status_blueprint(
 ) -> Blueprint:
     """Return a blueprint with the status page at *url_prefix*.
 
-    cache: the app's ``Cache``, or several by the names that the page gives them. allowed: is asked in each request
-    whether it may see the page, for example ``lambda: current_user.is_authenticated and current_user.is_admin``; what
-    is not true is answered with 403. Raises ``ConfigError`` at the first view of a cache of another kind. **Cost:**
-    no request; up to 10 LISTs where somebody lets it count the entries.
+    cache: the app's ``Cache``, or several by the names to show on the page. allowed: called in each request to decide
+    whether it may see the page, for example ``lambda: current_user.is_authenticated and current_user.is_admin``; if the
+    result is false, the answer is 403. Raises ``ConfigError`` at the first view if a cache is not an ``S3Cache``.
+    **Cost:** no request; up to 10 LISTs when a visitor has the entries counted.
     """
     if not callable(allowed):
-        raise ConfigError("allowed is called in each request, and tells whether it may see the status of the cache")
+        raise ConfigError(
+            "allowed is a function, called in each request, that returns whether it may see the status of the cache"
+        )
     named = cache if isinstance(cache, Mapping) else {"cache": cache}
     page = StatusPage(lambda: {alias: _client(alias, one) for alias, one in named.items()})
     blueprint = Blueprint(name, __name__, url_prefix=url_prefix)
@@ -67,5 +69,5 @@ def status_blueprint(
 def _client(name: str, cache: Cache | S3Cache) -> Client:
     backend = cache.cache if isinstance(cache, Cache) else cache
     if not isinstance(backend, S3Cache):
-        raise ConfigError(f"the status page is for cloudcached_flask.S3Cache, and {name} is a {type(backend).__name__}")
+        raise ConfigError(f"the status page is for cloudcached_flask.S3Cache, but {name} is a {type(backend).__name__}")
     return backend.client

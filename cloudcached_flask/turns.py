@@ -1,8 +1,8 @@
-"""One computes what many miss, where Flask-Caching gives no place to wait for it.
+"""Single-flight for Flask-Caching: one request computes a value that many miss, and the others wait for it.
 
-``cached``, ``memoize`` and the template tag call the backend's ``get``, then the view, then its ``set``. So within a
-request a ``get`` that misses takes the key's turn, which ends with the ``set`` of the key or else with the request, and
-the other requests of all processes that miss it wait for the value.
+Flask-Caching has no place for such a wait: ``cached``, ``memoize`` and the template tag call the backend's ``get``, then
+the view, then its ``set``. So a ``get`` that misses within a request takes the key's turn, which ends with the ``set``
+of the key, or else with the request. The other requests that miss the key, in all processes, wait for the value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONGEST_WAIT: Final = 1.0
 
 
 class _Turn:
-    """Whose it is to compute a key: in this process, and by its lease in the world."""
+    """One request's turn to compute a key: among the requests of this process, and by its lease among all."""
 
     def __init__(self) -> None:
         self.over = threading.Event()
@@ -37,7 +37,8 @@ class _Turn:
 class Turns:
     """The turns of one cache. Thread-safe.
 
-    client: gives the cache's client. seconds: of a lease, and how long a request waits before it computes too.
+    client: returns the cache's client. seconds: the length of a lease, and how long a request waits before it computes
+    the value itself.
     """
 
     def __init__(self, client: Callable[[], Client], seconds: float) -> None:
@@ -53,12 +54,12 @@ class Turns:
     def wait(self, name: str) -> Any:
         """Return the value of the missing key *name* when another request has set it, or ``None`` to compute it.
 
-        **Atomicity:** of all requests that wait for one key one computes, as long as that takes no longer than the
-        lease and the store can be asked. **Cost:** for the one that computes 2 GET and 2 conditional PUT beside the
-        ``set``; for one that waits 1 GET, and 2 per look where another process computes.
+        **Atomicity:** only one of all requests that miss a key computes it, as long as that takes no longer than the
+        lease and the store can be reached. **Cost:** for the request that computes, 2 GETs and 2 conditional PUTs
+        besides the ``set``; for one that waits, 1 GET, or 2 per attempt if another process computes.
         """
         if not has_request_context() or self._mine():
-            return None  # a request that has one turn and waited for another could wait for itself
+            return None  # a request that holds one turn and waited for another could cause a deadlock
         end = time.monotonic() + self._seconds
         while True:
             turn = self._take(name)
@@ -78,7 +79,7 @@ class Turns:
         return value
 
     def _take(self, name: str) -> _Turn | None:
-        if self._pid != os.getpid():  # a forked child has none of its parent's requests, nor its locks
+        if self._pid != os.getpid():  # a forked child has neither its parent's requests nor its locks
             self._begin()
         with self._lock:
             if name in self._taken:
@@ -113,7 +114,7 @@ class Turns:
         return mine
 
     def end(self, name: str) -> None:
-        """End this request's turn of *name*, if it has it: the key was set."""
+        """End this request's turn of *name*, if it has one: the key was set."""
         turn = self._mine().pop(name, None) if has_request_context() else None
         if turn is None:
             return
@@ -121,13 +122,13 @@ class Turns:
             if turn.lease is not None:
                 turn.lease.release()
         except (StoreError, LockError, OutcomeUnknown) as error:
-            log.warning("the lease of %r ends by itself: %s", name, error)
+            log.warning("the lease of %r was not released and will run out: %s", name, error)
         finally:
             with self._lock:
                 self._taken.pop(name, None)
             turn.over.set()
 
     def end_all(self, _: BaseException | None = None) -> None:
-        """End all turns of this request, which is over: Flask calls this."""
+        """End all turns of this request. Flask calls this when the request is over."""
         for name in list(self._mine()):
             self.end(name)
