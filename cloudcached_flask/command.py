@@ -1,4 +1,4 @@
-"""``flask cloudcached VERB ...``: CloudCached's command line for a cache of the app."""
+"""``flask cloudcached COMMAND ...``: CloudCached's command line for a cache of the app."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cloudcached.__main__ import main, summary
 
 
 class _Command(click.Command):
-    """Leaves everything from the verb on to the verb, and lists the verbs in its help."""
+    """Passes everything from the command's name on unchanged, and lists the commands in its help."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of verbs."""
+        """Write the list of commands."""
         formatter.write(
-            f"\nVerbs:\n{summary()}\n\n'{ctx.command_path} VERB --help' describes each verb and its exit codes. Keys are\n"
-            "written as they are stored, with the CACHE_KEY_PREFIX (by default flask_cache_).\n"
+            f"\nCommands:\n{summary()}\n\n'{ctx.command_path} COMMAND --help' describes each command and its exit codes.\n"
+            "Keys are written as they are stored, with the CACHE_KEY_PREFIX (by default flask_cache_).\n"
         )
 
 
@@ -29,7 +29,7 @@ class _Command(click.Command):
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.option("--cache", "url", default="", metavar="URL", help="Which cache, if the app has several.")
-@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="VERB ...")
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND ...")
 @click.pass_context
 @with_appcontext
 def cloudcached(ctx: click.Context, /, *, url: str, arguments: tuple[str, ...]) -> None:

@@ -100,7 +100,7 @@ def test_help_names_every_verb() -> None:
     lines = told.stdout.splitlines()
     assert [name for name in command_line.commands if not any(line.startswith(f"  {name} ") for line in lines)] == []
     assert "--cache ALIAS" in told.stdout
-    assert "'manage.py cloudcached VERB --help' describes each verb" in told.stdout
+    assert "'manage.py cloudcached COMMAND --help' describes each command" in told.stdout
 
 
 def test_help_of_a_verb_asks_for_no_url() -> None:

@@ -61,7 +61,7 @@ def test_help_names_every_verb(make_app: Made) -> None:
     lines = told.splitlines()
     assert [name for name in command_line.commands if not any(line.startswith(f"  {name} ") for line in lines)] == []
     assert "--cache URL" in told
-    assert "cloudcached VERB --help' describes each verb" in told
+    assert "cloudcached COMMAND --help' describes each command" in told
     assert "cloudcached get [OPTIONS] KEY\n" in run(app, "get", "--help").output
 
 
@@ -87,7 +87,7 @@ def test_flask_itself(tmp_path: Path) -> None:
     assert flask("get", "flask_cache_a").stdout == "1\n"
     missing = flask("get", "b")
     assert (missing.returncode, missing.stderr) == (1, "Error: there is no live entry under 'b'\n")
-    assert "flask cloudcached VERB --help' describes each verb" in flask("--help").stdout
+    assert "flask cloudcached COMMAND --help' describes each command" in flask("--help").stdout
 
 
 def test_a_missing_extra_is_one_line(make_app: Made, monkeypatch: pytest.MonkeyPatch) -> None:

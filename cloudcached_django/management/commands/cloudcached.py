@@ -1,4 +1,4 @@
-"""``manage.py cloudcached --cache ALIAS VERB ...``: CloudCached's command line for one of ``CACHES``."""
+"""``manage.py cloudcached --cache ALIAS COMMAND ...``: CloudCached's command line for one of ``CACHES``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ...backend import S3Cache
 _DESCRIPTION: Final = """\
 Look after a cache whose entries live in S3: one of CACHES, signed with the site's keys.
 
-verbs:
-{verbs}
+commands:
+{commands}
 
-'{program} VERB --help' describes each verb and its exit codes. Keys are written as they are
+'{program} COMMAND --help' describes each command and its exit codes. Keys are written as they are
 stored, KEY_PREFIX:VERSION:key, such as ':1:greeting' for cache.get('greeting')."""
 
 
@@ -34,25 +34,25 @@ class Command(BaseCommand):
     """The command."""
 
     help = "Look after a cache whose entries live in S3."
-    # It is there to find out what is wrong with a cache; its verbs report mistakes themselves.
+    # It is there to find out what is wrong with a cache; its commands report mistakes themselves.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Return the parser, with the verbs in its help."""
+        """Return the parser, with the list of commands in its help."""
         parser = super().create_parser(prog_name, subcommand, **{"formatter_class": _Lines, **kwargs})
-        parser.usage = "%(prog)s [options] [--cache ALIAS] VERB ..."
-        parser.description = _DESCRIPTION.format(verbs=summary(), program=parser.prog)
+        parser.usage = "%(prog)s [options] [--cache ALIAS] COMMAND ..."
+        parser.description = _DESCRIPTION.format(commands=summary(), program=parser.prog)
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add ``--cache``; everything from the verb on is left to the verb."""
+        """Add ``--cache``; all arguments after it are left to CloudCached's command line."""
         parser.add_argument("--cache", default="default", metavar="ALIAS", help="Which of CACHES.  [default: default]")
         parser.add_argument(
-            "arguments", nargs=argparse.REMAINDER, metavar="VERB ...", help="The verb and its arguments."
+            "arguments", nargs=argparse.REMAINDER, metavar="COMMAND ...", help="The command and its arguments."
         )
 
     def handle(self, *_: Any, cache: str, arguments: list[str], **__: Any) -> None:
-        """Run the verb and exit with its code; from ``call_command``, return or raise ``CommandError`` with that code."""
+        """Run the command and exit with its code; for ``call_command``, return or raise ``CommandError`` instead."""
         if cache not in settings.CACHES:
             raise CommandError(
                 f"there is no cache {cache!r} in CACHES, only {', '.join(settings.CACHES)}", returncode=2
