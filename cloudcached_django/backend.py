@@ -33,9 +33,9 @@ class S3Cache(BeyondDjango):
     """A Django cache whose entries are objects in S3.
 
     ``LOCATION`` is ``s3://bucket/prefix``, or ``memory://name`` to try it without S3. ``OPTIONS`` are the options of
-    ``cloudcached.Client``, with two different defaults: entries are signed with ``SECRET_KEY`` (those signed with one of
-    ``SECRET_KEY_FALLBACKS`` are accepted too), and ``fail_silently`` is on, so that the cache appears empty while S3
-    does not answer.
+    ``cloudcached.Client``, with two different defaults: entries are signed with ``SECRET_KEY`` (those signed with one
+    of ``SECRET_KEY_FALLBACKS`` are accepted too), and ``fail_silently`` is on, so that the cache appears empty while
+    S3 does not answer.
 
     The constructor does no I/O and raises nothing, so that the system checks can report every mistake; without the
     checks, the first use raises ``ConfigError``.

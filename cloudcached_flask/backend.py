@@ -34,12 +34,12 @@ class S3Cache(BaseCache):
     which is also the longest wait (60). A ``get`` that misses within a request should be followed by a ``set``; on a
     read-only cache no request waits, since no ``set`` follows.
     ignore_delete_many_errors: ``delete_many`` returns the keys that it deleted instead of raising ``RuntimeError``.
-    options: the options of ``cloudcached.Client``. Without ``signing_key``, a cache made by Flask-Caching signs with the
-    app's ``SECRET_KEY``; one made by hand does not sign.
+    options: the options of ``cloudcached.Client``. Without ``signing_key``, a cache made by Flask-Caching signs with
+    the app's ``SECRET_KEY``; one made by hand does not sign.
 
     There is no I/O before the first call. While the store cannot be reached, a call answers as cachelib's backends do
-    for errors; with the option ``fail_silently=False`` it raises an error of ``cloudcached``. Raises ``ConfigError`` for
-    a wrong URL, option or timeout.
+    for errors; with the option ``fail_silently=False`` it raises an error of ``cloudcached``. Raises ``ConfigError``
+    for a wrong URL, option or timeout.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class S3Cache(BaseCache):
 
     @property
     def client(self) -> Client:
-        """The core client, with methods that cachelib does not have: ``ttl``, ``keys``, ``get_or_put``, ``memoize``, ...
+        """The core client, whose methods go beyond cachelib's: ``ttl``, ``keys``, ``get_or_put``, ``memoize``, ...
 
         Its keys include the ``key_prefix``. All caches of one configuration share it, so do not close it. Every
         operation uses it.
@@ -200,7 +200,7 @@ class S3Cache(BaseCache):
     def delete_many(self, *keys: str) -> list[Any]:
         """Remove *keys*. Return those that are gone, including those that were not there.
 
-        Raises ``RuntimeError`` if some could not be deleted; with ``ignore_delete_many_errors`` they are logged instead.
+        Raises ``RuntimeError`` if some could not be deleted; with ``ignore_delete_many_errors`` they are only logged.
         **Atomicity:** per key. **Cost:** 1 DeleteObjects per 1,000 keys.
         """
         names = [self._name(key) for key in keys]
@@ -231,8 +231,8 @@ class S3Cache(BaseCache):
         """Add *delta* to *key* and return the sum; a missing key starts at 0, with the default timeout.
 
         Returns ``None`` if the store could not be reached and ``fail_silently`` is on. Raises ``NotACounter`` (a
-        ``TypeError``) if the value is not an ``int``. **Atomicity:** every increment counts exactly once, and the expiry
-        is kept. **Cost:** 1 GET and 1 conditional PUT, repeated after a lost race.
+        ``TypeError``) if the value is not an ``int``. **Atomicity:** every increment counts exactly once, and the
+        expiry is kept. **Cost:** 1 GET and 1 conditional PUT, repeated after a lost race.
         """
         try:
             return self.client.incr(self._name(key), delta, initial=0, time_to_expire=self._lifetime(None))

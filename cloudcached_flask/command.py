@@ -18,7 +18,8 @@ class _Command(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands."""
         formatter.write(
-            f"\nCommands:\n{summary()}\n\n'{ctx.command_path} COMMAND --help' describes each command and its exit codes.\n"
+            f"\nCommands:\n{summary()}\n\n"
+            f"'{ctx.command_path} COMMAND --help' describes each command and its exit codes.\n"
             "Keys are written as they are stored, with the CACHE_KEY_PREFIX (by default flask_cache_).\n"
         )
 

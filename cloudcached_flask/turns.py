@@ -1,8 +1,9 @@
 """Single-flight for Flask-Caching: one request computes a value that many miss, and the others wait for it.
 
-Flask-Caching has no place for such a wait: ``cached``, ``memoize`` and the template tag call the backend's ``get``, then
-the view, then its ``set``. So a ``get`` that misses within a request takes the key's turn, which ends with the ``set``
-of the key, or else with the request. The other requests that miss the key, in all processes, wait for the value.
+Flask-Caching has no place for such a wait: ``cached``, ``memoize`` and the template tag call the backend's ``get``,
+then the view, then its ``set``. So a ``get`` that misses within a request takes the key's turn, which ends with the
+``set`` of the key, or else with the request. The other requests that miss the key, in all processes, wait for the
+value.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Values as bytes: a readable encoding for each base type, pickle for the rest.
 
 Types are exact (``type(value) is int``): a subclass, such as Django's ``SafeString`` of ``str`` or ``bool`` of ``int``,
-must come back as itself. Unpickling runs code, so unsigned bytes are loaded only through an exact table of harmless types.
+must come back as itself. Unpickling runs code, so unsigned bytes are loaded only through an exact table of harmless
+types.
 """
 
 from __future__ import annotations
