@@ -1,3 +1,3 @@
-"""Values that are too large for memory."""
+"""Files in and out of entries: values too large for memory."""
 
 from __future__ import annotations

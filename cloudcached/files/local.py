@@ -1,13 +1,14 @@
-"""The local ends of transfers: what is put, where what is got goes, and how far it is."""
+"""The local ends of transfers: sources, targets, and progress."""
 
 from __future__ import annotations
 
 import io
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, TypeAlias
 
 from .._types import Bytes, FileSource, Progress
 from ..entry.streams import SealedStream, Sealing
@@ -16,76 +17,83 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Bytes that are copied at once.
+#: Bytes that are copied at a time.
 COPY_BYTES: Final = 1 << 20
-#: Pieces that are written at once; the system takes 1,024.
-_AT_ONCE: Final = 512
+#: Pieces per ``pwritev`` call; the system takes 1,024.
+_PIECES_PER_CALL: Final = 512
+
+#: Writes pieces one after the other from an offset on.
+WriteAt: TypeAlias = "Callable[[int, Iterable[Bytes]], None]"
 
 
 class Sink(Protocol):
-    """Where content goes that is not verified yet."""
+    """Where content goes before it is verified."""
 
     def begin(self) -> None:
-        """Begin, or forget what came and begin anew."""
+        """Begin, or discard what was written and start over."""
 
-    def take(self, content: Bytes) -> None:
-        """Take the next piece."""
+    def write(self, content: Bytes) -> None:
+        """Append the next piece."""
 
-    def put(self, at: int, pieces: Iterable[Bytes]) -> bool:
-        """Take content out of order, from any thread; return False where that is not possible."""
+    def writer_at(self) -> WriteAt | None:
+        """Return a function that threads may call in any order; ``None`` if content must be written in order."""
 
     def end(self, size: int) -> None:
-        """Keep so many bytes."""
+        """Keep the first *size* bytes."""
 
 
 class Nowhere:
-    """For content that only has to be verified."""
+    """Discards content that only has to be verified."""
 
     def begin(self) -> None:
         """Do nothing."""
 
-    def take(self, content: Bytes) -> None:
+    def write(self, content: Bytes) -> None:
         """Do nothing."""
 
-    def put(self, at: int, pieces: Iterable[Bytes]) -> bool:  # noqa: ARG002
-        """Do nothing."""
-        return True
+    def writer_at(self) -> WriteAt:
+        """Return a function that does nothing."""
+        return lambda _offset, _pieces: None
 
     def end(self, size: int) -> None:
         """Do nothing."""
 
 
 class Meter:
-    """Tells a callback how far it is: never less than before, and all of it in the end."""
+    """Reports progress to a callback: never fewer bytes than before, and all of them at the end."""
 
-    def __init__(self, tell: Progress | None, total: int | None = None) -> None:
-        self._tell = tell
-        self.total = total
-        self._told = -1
+    def __init__(self, report: Progress | None, total: int | None = None) -> None:
+        self._report = report
+        self._total = total
+        self._reported = -1
+
+    def expect(self, total: int) -> None:
+        """Set the total, known from here on."""
+        self._total = total
 
     def at(self, done: int) -> None:
-        """Say that so many bytes are done."""
-        if self.total is not None:
-            done = min(done, self.total)
-        if self._tell is not None and done > self._told:
-            self._told = done
-            self._tell(done, self.total)
+        """Report that *done* bytes are done."""
+        if self._total is not None:
+            done = min(done, self._total)
+        if self._report is not None and done > self._reported:
+            self._reported = done
+            self._report(done, self._total)
 
     def end(self, total: int) -> None:
-        """Say that all are done."""
-        if self.total is None:
-            self._told = -1  # now that all are known
-        self.total = total
+        """Report that all *total* bytes are done."""
+        if self._total is None:
+            self._reported = -1  # again, now with a total
+        self._total = total
         self.at(total)
 
 
 class Content(NamedTuple):
-    """What is to be put."""
+    """The content of a source."""
 
     file: Any
-    #: Bytes, ``None`` where nobody knows.
+    #: Bytes; ``None`` if unknown.
     size: int | None
-    #: Where it begins, ``None`` for what can be read only once.
+    #: The position at which it begins; ``None`` if it can be read only once.
     start: int | None
 
     def sealed(self, sealing: Sealing) -> SealedStream:
@@ -97,18 +105,18 @@ class Content(NamedTuple):
 
 @contextmanager
 def opened(source: FileSource) -> Iterator[Content]:
-    """Yield what a source holds. Raises ``OSError`` for a path that cannot be read."""
+    """Yield the content of a source. Raises ``OSError`` for a path that cannot be read."""
     if isinstance(source, (str, os.PathLike)):
         with open(source, "rb", buffering=0) as file:  # noqa: PTH123 - an os.PathLike need not be a Path
             yield content_of(file)
     elif isinstance(source, io.TextIOBase) or not hasattr(source, "read"):
-        raise ConfigError(f"a file is put from a path or a file opened in binary mode, not from {source!r}")
+        raise ConfigError(f"put_file takes a path or a file opened in binary mode, not {source!r}")
     else:
         yield content_of(source)
 
 
 def content_of(file: Any) -> Content:
-    """Return what an open file holds from where it stands."""
+    """Return the content of an open file, from its position to its end."""
     seekable = getattr(file, "seekable", None)
     if seekable is None or not seekable():
         return Content(file, None, None)
@@ -120,60 +128,59 @@ def content_of(file: Any) -> Content:
     return Content(file, max(0, end - start), start)
 
 
-class Beside:
-    """A file beside the target, which takes its place when it is whole."""
+@contextmanager
+def sized(content: Content) -> Iterator[tuple[Content, int]]:
+    """Yield content that can be read again, and its size in bytes: a copy in a temporary file if it is unknown."""
+    if content.size is not None:
+        yield content, content.size
+        return
+    import shutil  # noqa: PLC0415 - these imports take time, and few processes move files
+    import tempfile  # noqa: PLC0415
+
+    with tempfile.TemporaryFile() as spool:
+        shutil.copyfileobj(content.file, spool, COPY_BYTES)
+        size = spool.tell()
+        yield Content(spool, size, 0), size
+
+
+class Replacement:
+    """A file in the target's directory, which takes the target's place once it is complete."""
 
     def __init__(self, target: Path) -> None:
         if not target.parent.is_dir():
             raise FileNotFoundError(f"there is no directory {target.parent} to write {target.name!r} to")
         if target.is_dir():
-            raise IsADirectoryError(f"{target} is a directory: name a file in it")
+            raise IsADirectoryError(f"{target} is a directory; name a file in it")
         self._target = target
         self._temporary = target.parent / f".cloudcached-{secrets.token_hex(8)}.part"
         self._file: Any = None
 
     def begin(self) -> None:
-        """Begin, or forget what came and begin anew. A miss makes no file."""
+        """Begin, or discard what was written and start over. The file is made by the first write: a miss makes none."""
         if self._file is not None:
             self._file.seek(0)
             self._file.truncate()
 
-    def take(self, content: Bytes) -> None:
-        """Write the next piece."""
+    def write(self, content: Bytes) -> None:
+        """Append the next piece."""
         write_all(self._opened(), content)
 
-    def put(self, at: int, pieces: Iterable[Bytes]) -> bool:
-        """Write pieces to their place, where the system can do that in any thread once the file was opened in one.
-
-        All at once: threads that write to one file wait for each other, and take turns sooner than they rest.
-        """
-        if not hasattr(os, "pwritev"):
-            return False
-        number, left = self._opened().fileno(), [memoryview(piece) for piece in pieces]
-        while left:
-            count = os.pwritev(number, left[:_AT_ONCE], at)
-            at += count
-            done = 0
-            while done < len(left) and count >= len(left[done]):
-                count -= len(left[done])
-                done += 1
-            left = left[done:]
-            if left:
-                left[0] = left[0][count:]
-        return True
+    def writer_at(self) -> WriteAt | None:
+        """Return a function that threads may call in any order; ``None`` where the system has no ``pwritev``."""
+        return partial(_write_all_at, self._opened().fileno()) if hasattr(os, "pwritev") else None
 
     def end(self, size: int) -> None:
-        """Cut off what is behind the content: the seal."""
+        """Cut off what follows the content: the seal."""
         self._opened().truncate(size)
 
     def commit(self) -> None:
-        """Put the file in its place."""
+        """Put the file in the target's place."""
         self._opened().close()
         self._temporary.replace(self._target)
         self._file = None
 
     def discard(self) -> None:
-        """Leave nothing behind that was not put in its place."""
+        """Remove the file unless it was committed."""
         if self._file is not None:
             self._file.close()
             self._temporary.unlink()
@@ -192,25 +199,46 @@ class Spool:
         self._file = file
 
     def begin(self) -> None:
-        """Begin, or forget what came and begin anew."""
+        """Begin, or discard what was written and start over."""
         self._file.seek(0)
         self._file.truncate()
 
-    def take(self, content: Bytes) -> None:
-        """Write the next piece."""
+    def write(self, content: Bytes) -> None:
+        """Append the next piece."""
         write_all(self._file, content)
 
-    def put(self, at: int, pieces: Iterable[Bytes]) -> bool:  # noqa: ARG002
-        """Refuse: its position is shared."""
-        return False
+    def writer_at(self) -> None:
+        """Return ``None``: threads would share its one position."""
 
     def end(self, size: int) -> None:
-        """Do nothing: it has no more."""
+        """Do nothing: only content was written."""
 
 
 def write_all(file: BinaryIO, content: Bytes) -> None:
-    """Write all of it, also to a raw file that takes less at once."""
+    """Write all of *content*, even to a raw file that takes less at a time."""
     view = memoryview(content)
     while view:
         count = file.write(view)
         view = view[len(view) if count is None else count :]
+
+
+def _write_all_at(descriptor: int, offset: int, pieces: Iterable[Bytes]) -> None:
+    """Write all of *pieces* from *offset* on.
+
+    In as few calls as possible: threads that write to one file wait for each other, and would take turns after each
+    piece.
+    """
+    left = [memoryview(piece) for piece in pieces]
+    while left:
+        count = os.pwritev(descriptor, left[:_PIECES_PER_CALL], offset)
+        offset += count
+        left = _after(left, count)
+
+
+def _after(pieces: list[memoryview], count: int) -> list[memoryview]:
+    """Return what follows the first *count* bytes of *pieces*."""
+    for index, piece in enumerate(pieces):
+        if count < len(piece):
+            return [piece[count:], *pieces[index + 1 :]]
+        count -= len(piece)
+    return []

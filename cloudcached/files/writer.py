@@ -1,4 +1,4 @@
-"""What ``Client.open(key, "wb")`` returns."""
+"""The file that ``Client.open(key, "wb")`` returns."""
 
 from __future__ import annotations
 
@@ -9,32 +9,35 @@ from typing import Any, BinaryIO
 
 
 class Writer(io.BufferedIOBase):
-    """A file whose content is stored when it is closed."""
+    """A file whose content is stored when it is closed; until then it is in a temporary file.
+
+    store: stores the content of a file; returns whether it did.
+    """
 
     def __init__(self, store: Callable[[BinaryIO], bool]) -> None:
         self._store = store
-        import tempfile  # noqa: PLC0415
+        import tempfile  # noqa: PLC0415 - its import takes time, and few processes move files
 
         self._file: Any = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this one
         #: Whether the content was stored.
         self.stored = False
 
     def writable(self) -> bool:
-        """Say that it can be written."""
+        """Return True."""
         return True
 
     def write(self, data: Any) -> int:
-        """Write bytes; return how many."""
+        """Write bytes; return how many were written."""
         if self.closed:
             raise ValueError("write to a closed file")
         return int(self._file.write(data))
 
     def tell(self) -> int:
-        """Return how many bytes were written."""
+        """Return the number of bytes written."""
         return int(self._file.tell())
 
     def close(self) -> None:
-        """Store what was written. Raises what ``put_file`` does; the file is closed all the same."""
+        """Store the content. Raises what ``put_file`` does; the file is closed all the same."""
         if self.closed:
             return
         try:
@@ -57,4 +60,4 @@ class Writer(io.BufferedIOBase):
             self.abort()
 
     def __del__(self) -> None:
-        self.abort()  # without this, whoever forgets a file would store the half of it
+        self.abort()  # io's own __del__ calls close(), which would store half a file that was never closed
