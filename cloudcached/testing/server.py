@@ -1,8 +1,8 @@
-"""A local S3 server, for tests and for development: moto's, on a port of loopback. Needs the extra ``testing``.
+"""A local S3 server for tests and for development: moto's, on a loopback port. Needs the extra ``testing``.
 
-It is a mock: objects are in its memory and end with it, whoever asks is let in, and conditional writes that race may
-both win. For one owner it runs in a process of its own, which ends when its standard input closes: a test run that is
-killed leaves no server behind.
+It is a mock: objects live in its memory and end with it, it does not check credentials, and of two conditional writes
+that race both may win. ``running`` starts it in a process of its own, which ends when its standard input closes: a test
+run that is killed leaves no server behind.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     from werkzeug.serving import BaseWSGIServer
 
 HOST: Final = "127.0.0.1"
-#: What it imports.
+#: The packages it imports.
 _NEEDED: Final = ("moto", "flask", "flask_cors")
-#: Ports that are tried where one is in use.
+#: How many ports are tried if the first is in use.
 _PORTS: Final = 100
-#: Seconds that it has to end in.
+#: Seconds within which it has to answer, and to end.
 _END: Final = 10
 _CREATED: Final = 200
 
 
 @dataclass(frozen=True)
 class LocalServer:
-    """A server that runs."""
+    """A running server."""
 
     endpoint: str
 
     @property
     def env(self) -> dict[str, str]:
-        """What a client of this server needs in its environment."""
+        """The environment variables that lead a client to this server."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "test",
@@ -51,7 +51,7 @@ class LocalServer:
         }
 
     def make_bucket(self, name: str) -> None:
-        """Make a bucket; one that is there is no error."""
+        """Make a bucket, unless it exists already. Raises ``ConfigError`` for a name that the server refuses."""
         address = urlsplit(self.endpoint)
         connection = http.client.HTTPConnection(address.hostname or HOST, address.port, timeout=_END)
         try:
@@ -60,11 +60,11 @@ class LocalServer:
         finally:
             connection.close()
         if status != _CREATED:
-            raise ConfigError(f"the local S3 server makes no bucket {name!r}: it answers {status}")
+            raise ConfigError(f"the local S3 server refused to make a bucket {name!r}: HTTP {status}")
 
 
 def check_installed() -> None:
-    """Raise ``ConfigError`` where a package that the server needs is missing."""
+    """Raise ``ConfigError`` if a package that the server needs is missing."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise ConfigError(f"the local S3 server needs {' and '.join(missing)}: pip install 'cloudcached[testing]'")
@@ -76,7 +76,7 @@ def running() -> Iterator[LocalServer]:
     check_installed()
     command = [sys.executable, "-W", "ignore", "-c", f"from {__name__} import main; main()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        assert process.stdin is not None  # noqa: S101 - as asked for above
+        assert process.stdin is not None  # noqa: S101 - PIPE, above
         assert process.stdout is not None  # noqa: S101
         try:
             endpoint = process.stdout.readline().strip()
@@ -92,9 +92,9 @@ def running() -> Iterator[LocalServer]:
 
 
 def listen(port: int = 0) -> socket.socket:
-    """Return a socket that listens on a port of loopback, or on the next one that is free; 0 takes any.
+    """Return a socket that listens on *port* of loopback, or on the next free port after it; 0 takes any free port.
 
-    Raises ``ConfigError`` where none is.
+    Raises ``ConfigError`` if none of the next 100 ports is free.
     """
     for candidate in range(port, min(port + _PORTS, 65536)):
         listener = socket.socket()
@@ -102,16 +102,16 @@ def listen(port: int = 0) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((HOST, candidate))
             listener.listen(128)
-        except OSError:  # in use, or for others
+        except OSError:  # in use, or reserved
             listener.close()
         else:
             return listener
-    raise ConfigError(f"none of the ports from {port} on is free: name another one")
+    raise ConfigError(f"none of the ports from {port} on is free; choose another one")
 
 
 @contextmanager
 def serving(listener: socket.socket) -> Iterator[LocalServer]:
-    """Yield a server in threads of this process, on *listener*. Raises ``ConfigError`` without the extra."""
+    """Yield a server in threads of this process, on *listener*, which it closes. Raises ``ConfigError`` without the extra."""
     with listener:
         check_installed()
         server = _made(listener)
@@ -134,14 +134,14 @@ def _made(listener: socket.socket) -> BaseWSGIServer:
 
     class Quiet(MotoRequestHandler):
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-            """Say nothing about each request."""
+            """Log no requests."""
 
     app: Any = DomainDispatcherApplication(create_backend_app)
     return make_server(HOST, 0, app, threaded=True, request_handler=Quiet, fd=listener.fileno())
 
 
 def main() -> None:
-    """Print the endpoint once it listens, and serve until standard input closes."""
+    """Print the endpoint once the server listens, and serve until standard input closes."""
     with serving(listen()) as server:
         sys.stdout.write(f"{server.endpoint}\n")
         sys.stdout.flush()

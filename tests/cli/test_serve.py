@@ -63,7 +63,7 @@ def test_serve_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     ("options", "text"),
     [
         (["--port", "0"], "Invalid value for '--port'"),
-        (["--bucket", "X"], "the local S3 server makes no bucket 'X': it answers 400"),
+        (["--bucket", "X"], "the local S3 server refused to make a bucket 'X': HTTP 400"),
     ],
 )
 def test_serve_says_what_is_wrong(options: list[str], text: str) -> None:
@@ -77,7 +77,7 @@ def test_no_port_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(server, "_PORTS", 1)
         result = CliRunner().invoke(command_line, ["serve", "--port", str(busy.getsockname()[1])])
     assert result.exit_code == 2
-    assert "is free: name another one" in result.stderr
+    assert "is free; choose another one" in result.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
