@@ -1,4 +1,4 @@
-"""A crowd that asks for one page at the same moment."""
+"""A crowd that requests one page at the same moment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZE = 20
 
 
 def ask(url: str) -> Iterator[dict[str, Any]]:
-    """Ask for *url* ``SIZE`` times at once; yield what came, with its begin and end in ms, as it comes."""
+    """Request *url* ``SIZE`` times at once; yield each answer as it comes, with its beginning and end in ms."""
     together = threading.Barrier(SIZE + 1)
 
     def visit(number: int) -> dict[str, Any]:

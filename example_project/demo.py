@@ -1,12 +1,12 @@
 """The demonstration: ``python -m example_project.demo``, or ``make demo``.
 
-Starts an S3 server of its own, and a Django site and a Flask app on it; visits every page twice, shows what that cost,
-and serves until Ctrl-C.
+Starts its own S3 server, and a Django site and a Flask app on it; visits every page twice, shows what that cost, and
+serves until Ctrl-C.
 
     ONCE=1            end after the visits
-    CLOUDCACHED_URL   s3://bucket/prefix: use this bucket (and the usual AWS variables) and start no S3 server
-    SECRET_KEY        what the entries are signed with; a random one where none is set
-    PORT              the first port to try, 8000 where none is set; busy ones are stepped over
+    CLOUDCACHED_URL   s3://bucket/prefix: use this bucket (and the usual AWS variables) instead of an own S3 server
+    SECRET_KEY        the key that signs the entries; a random one by default
+    PORT              the first port to try, 8000 by default; busy ports are skipped
     ISING_EFFORT      1 is the full computation, 0.05 a quick and noisy one
 
 Exit codes: 0 all went well, 1 something is missing or failed, 2 the bucket cannot be used, 130 interrupted.
@@ -27,7 +27,7 @@ from http import HTTPStatus
 
 from .parts import LAST_PORT, EmbeddedS3, Failure, Log, Part, address_of, listen
 
-#: What is imported, and what pip calls it.
+#: Modules that are imported, and pip's names for them.
 PACKAGES = {
     "numpy": "numpy",
     "boto3": "boto3",
@@ -37,7 +37,7 @@ PACKAGES = {
     "moto": "moto[server]",
     "PIL": "pillow",
 }
-#: Site, page, and what caches it.
+#: Site, page, and the method that caches it.
 PAGES = (
     ("django", "/", "get_many"),
     ("django", "/energy/", "cache_page"),
@@ -47,14 +47,14 @@ PAGES = (
     ("django", "/lattice/hot/", "get_many"),
     ("flask", "/", "get_many"),
 )
-#: Processes of each site. Two, since what is worth showing of a shared cache needs others to share it with.
+#: Processes of each site: Django has two, since a shared cache needs somebody to share it with.
 WORKERS = {"django": 2, "flask": 1}
 ROW = "{:<23}{:<13}{:<26}{:<26}{}"
 
 
 def check_packages() -> None:
-    """Say what is missing, before an import fails."""
-    if sys.version_info < (3, 10):  # noqa: UP036 whoever starts it without make may have another
+    """Raise ``Failure`` for missing packages, before an import fails."""
+    if sys.version_info < (3, 10):  # noqa: UP036 without make any Python may run this
         raise Failure(f"the demo needs Python 3.10 or newer; this is {sys.version.split()[0]}")
     missing = [pip for name, pip in PACKAGES.items() if importlib.util.find_spec(name) is None]
     if missing:
@@ -63,12 +63,12 @@ def check_packages() -> None:
 
 
 def check_bucket(url: str) -> None:
-    """Write, read and delete one entry, or say why that is not possible."""
-    from cloudcached import Client, CloudCachedError  # noqa: PLC0415 not before its packages are checked
+    """Write, read and delete one entry. Raises ``Failure`` where that is not possible."""
+    from cloudcached import Client, CloudCachedError  # noqa: PLC0415 only after its packages are checked
 
     if url.startswith("memory:"):
-        raise Failure("the demo runs several processes, which memory:// does not connect: name a bucket", 2)
-    logging.getLogger().addHandler(logging.NullHandler())  # the line below is enough
+        raise Failure("the demo runs several processes, which cannot share memory://; use a bucket", 2)
+    logging.getLogger().addHandler(logging.NullHandler())  # the message below is enough
     try:
         with Client(url) as client:
             client.put("demo:check", "here", time_to_expire=60, replace=True)
@@ -77,11 +77,11 @@ def check_bucket(url: str) -> None:
     except CloudCachedError as error:
         raise Failure(f"{url} cannot be used: {error}", 2) from error
     if found != "here":
-        raise Failure(f"{url} cannot be used: it does not give back what was written", 2)
+        raise Failure(f"{url} cannot be used: it does not return the value that was written", 2)
 
 
 def start_sites(env: dict[str, str], port: int, log: Log, stack: ExitStack) -> dict[str, Part]:
-    """Start the Django site and the Flask app, each knowing where the other is."""
+    """Start the Django site and the Flask app, each with the address of the other."""
     listeners = {name: listen(port) for name in ("django", "flask")}
     env = env | {f"{name.upper()}_ADDRESS": address_of(listener) for name, listener in listeners.items()}
     sites = {name: Part(name, listener, env, log, stack, workers=WORKERS[name]) for name, listener in listeners.items()}
@@ -91,9 +91,9 @@ def start_sites(env: dict[str, str], port: int, log: Log, stack: ExitStack) -> d
 
 
 def wait_for(site: Part) -> None:
-    """Wait until all workers of a site serve, so that no visit pays for the start of one."""
+    """Wait until all workers of a site serve, so that no visit pays for a worker's start."""
     seen: set[bytes] = set()
-    at_once = 2 * WORKERS[site.name]  # so that who is busy leaves some to the others
+    at_once = 2 * WORKERS[site.name]  # so that busy workers leave some to the others
     with ThreadPoolExecutor(at_once) as pool:
         while len(seen) < WORKERS[site.name]:
             site.check()
@@ -102,7 +102,7 @@ def wait_for(site: Part) -> None:
 
 
 def visit(site: Part, path: str) -> tuple[str, bool]:
-    """Open a page; return what that was like, and whether it was computed."""
+    """Visit a page; return its source and duration as text, and whether it was computed."""
     begun = time.perf_counter()
     status, timing = site.fetch(path)
     seconds = time.perf_counter() - begun
@@ -115,8 +115,8 @@ def visit(site: Part, path: str) -> tuple[str, bool]:
 
 def visit_all(sites: dict[str, Part], log: Log, *, counted: bool) -> None:
     """Visit every page twice and print the table."""
-    print(ROW.format("page", "cached by", "first visit", "second visit", "S3 was asked" if counted else "").rstrip())
-    log.asked()  # that was their start
+    print(ROW.format("page", "cached by", "first visit", "second visit", "requests to S3" if counted else "").rstrip())
+    log.asked()  # those were for their start
     for name, path, how in PAGES:
         first, _ = visit(sites[name], path)
         asked = [log.asked()]
@@ -129,11 +129,11 @@ def visit_all(sites: dict[str, Part], log: Log, *, counted: bool) -> None:
 
 
 def run(log: Log, stack: ExitStack) -> None:
-    """Start everything, visit it, and serve until a signal comes."""
+    """Start everything, visit all pages, and serve until a signal comes."""
     url, port = os.environ.get("CLOUDCACHED_URL", ""), os.environ.get("PORT") or "8000"
     check_packages()
     if not port.isdecimal() or int(port) > LAST_PORT:
-        raise Failure(f"PORT={port} is no port: give a number from 0 (any) to {LAST_PORT}")
+        raise Failure(f"PORT={port} is not a port: use a number from 0 (any) to {LAST_PORT}")
     if url:
         check_bucket(url)
         env, parts = dict(os.environ), []
@@ -145,7 +145,7 @@ def run(log: Log, stack: ExitStack) -> None:
     if not env.get("SECRET_KEY"):
         env["SECRET_KEY"] = secrets.token_hex()
         if url:
-            print("SECRET_KEY is not set: this run signs with a random one, and only this run can read its entries.\n")
+            print("SECRET_KEY is not set: this run signs with a random key, so no other run can read its entries.\n")
     sites = start_sites(env, int(port), log, stack)
     visit_all(sites, log, counted=not url)
     print()
@@ -164,7 +164,7 @@ def run(log: Log, stack: ExitStack) -> None:
 
 def main() -> int:
     """Run the demonstration; return the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # both end it in the same way, also where a shell has them ignored
+    for number in (signal.SIGINT, signal.SIGTERM):  # both end it in the same way, even if the shell ignores them
         signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         log = Log(stack)
@@ -179,7 +179,7 @@ def main() -> int:
             return 130
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)  # the end is not to be interrupted
+                signal.signal(number, signal.SIG_IGN)  # the cleanup must not be interrupted
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Two exhibits that are tried out by buttons: a stampede, with and without protection, and the plug of S3."""
+"""Two exhibits with buttons: a stampede, with and without protection, and the plug of S3."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST
 
 from . import conf, crowd, ising, outage, plug, quench, visits
 
-#: Seconds for which what the exhibits compute is kept.
+#: Seconds for which the exhibits' results are kept.
 KEEP = 60
 WAYS = ("plain", "lock")
 SWITCH = ("in", "out")
@@ -31,10 +31,10 @@ def stampede(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def stampede_run(request: HttpRequest, way: str) -> StreamingHttpResponse:
-    """Send a crowd to ``value``, and tell of each visit in a line of JSON as soon as it is over.
+    """Send a crowd to ``value``; stream a line of JSON about each visit as soon as it is over.
 
-    Each run asks for a value of its own, which nobody can have computed before. Its name is signed, so that only this
-    button can make entries. The crowd comes back to this site, which therefore needs threads or several workers.
+    Each run requests a value of its own, which cannot have been computed before. Its name is signed, so that only this
+    button can make entries. The crowd's requests come back to this site, which therefore needs threads or several workers.
     """
     if way not in WAYS:
         raise Http404("no such way")
@@ -50,7 +50,7 @@ def stampede_run(request: HttpRequest, way: str) -> StreamingHttpResponse:
 
 @never_cache
 def value(request: HttpRequest, run: str) -> JsonResponse:  # noqa: ARG001
-    """Give the value that the crowd wants, one of the two ways."""
+    """Return the value that the crowd wants, in one of the two ways."""
     try:
         way, name = signing.loads(run, salt="stampede", max_age=600)
     except signing.BadSignature as error:
@@ -74,7 +74,7 @@ def value(request: HttpRequest, run: str) -> JsonResponse:  # noqa: ARG001
 
 
 def pull(request: HttpRequest) -> HttpResponse:
-    """Show the page with the plug, or say where there is one."""
+    """Show the page with the plug, or explain how to get one."""
     context = {"page": "plug", "ours": bool(conf.PLUG_ADDRESS), "plugged": _plug()["in"] if conf.PLUG_ADDRESS else True}
     return render(request, "plug.html", context)
 
@@ -89,7 +89,7 @@ def pull_switch(request: HttpRequest, to: str) -> JsonResponse:  # noqa: ARG001
 
 @never_cache
 def tick(request: HttpRequest) -> JsonResponse:  # noqa: ARG001
-    """Be a page that is visited all the time: its picture is cached; beside it, what this process knows of S3."""
+    """Serve as a page that is visited all the time: a cached picture, and what this process knows about S3."""
     begun = time.perf_counter()
     computed = False
 
@@ -117,7 +117,7 @@ def tick(request: HttpRequest) -> JsonResponse:  # noqa: ARG001
 
 
 def _plug(to: str = "") -> dict[str, Any]:
-    """Return the state of the plug, after switching it."""
+    """Return the state of the plug, after switching it if *to* is given."""
     if not conf.PLUG_ADDRESS:
         raise Http404("S3 is not the demo's own server")
     request = Request(conf.PLUG_ADDRESS, data=to.encode() or None, headers={plug.HEADER: "demo"})  # noqa: S310 our own

@@ -1,7 +1,7 @@
-"""A Flask app on the bucket of the Django site: it shows what Django computed, and computes nothing itself.
+"""A Flask app on the Django site's bucket: it shows the results that Django computed, and computes nothing itself.
 
-Two settings make it read Django's entries: the same SECRET_KEY, with which both sign, and a prefix. Django's keys are
-``KEY_PREFIX:VERSION:key``, which without a prefix and with the first version begin with ``:1:``.
+Two settings let it read Django's entries: the same SECRET_KEY, with which both sign, and a prefix. Django's keys are
+``KEY_PREFIX:VERSION:key``; without a prefix, in version 1, they begin with ``:1:``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ app.config.update(
     CACHE_DEFAULT_TIMEOUT=conf.KEEP,
 )
 cache = Cache(app)
-# Everybody may see it: the demo listens on loopback only.
+# Everybody may see the status page: the demo listens on loopback only.
 app.register_blueprint(status_blueprint(cache, allowed=lambda: True, url_prefix="/status"))
 
 
 @app.get("/")
 def index() -> str | tuple[str, int]:
-    """Show the replicas that Django computed, or say where to let them be computed."""
+    """Show the replicas that Django computed, or link to the page that computes them."""
     temperatures = ladder.temperatures(fine=True)
     found = [r for r in cache.get_many(*map(ladder.key, temperatures)) if r is not None]
     coarse = set(ladder.temperatures(fine=False))
@@ -42,20 +42,20 @@ def index() -> str | tuple[str, int]:
 
 @app.get("/worker")
 def worker() -> tuple[str, dict[str, str]]:
-    """Tell who of those who share the address answers, after its first request to S3, which imports the client."""
+    """Return the name of the worker that answers, after its first request to S3, which imports the client."""
     cache.get("worker")
     return conf.WORKER, {"Content-Type": "text/plain"}
 
 
 @app.before_request
 def begin() -> None:
-    """Start to count."""
+    """Begin to measure the visit."""
     g.visit = visits.begin(cache.cache.client.stats)
 
 
 @app.after_request
 def tell(response: Response) -> Response:
-    """Tell of every visit, as the middleware does in Django."""
+    """Show what the visit cost, as the middleware does in Django."""
     response.headers["Server-Timing"] = g.visit.server_timing()
     if not response.direct_passthrough:
         response.data = response.data.replace(visits.MARK, g.visit.line())
@@ -65,5 +65,5 @@ def tell(response: Response) -> Response:
 
 @app.teardown_request
 def end(error: BaseException | None) -> None:  # noqa: ARG001
-    """Count no longer."""
+    """Mark the visit as over."""
     g.visit.end()

@@ -1,7 +1,7 @@
 """The two-dimensional Ising model in NumPy: something that is worth computing once.
 
-Spins of +1 and -1 on a square lattice with periodic borders, coupling J = 1, Boltzmann's constant 1; so temperatures are
-in units of J / k and fields in units of J. Many lattices are updated at once, each with its own temperature and field:
+Spins of +1 and -1 on a square lattice with periodic boundaries, coupling J = 1, Boltzmann's constant 1; so temperatures
+are in units of J / k and fields in units of J. Many lattices are updated at once, each with its own temperature and field:
 one checkerboard Metropolis sweep of all of them is a few NumPy calls.
 
     exchange(...)     replica exchange over a ladder of temperatures: energy against magnetisation
@@ -9,8 +9,8 @@ one checkerboard Metropolis sweep of all of them is a few NumPy calls.
     replica(...)      independent chains at one temperature, with error bars: the piece that machines share
     quench(...)       one lattice as it cools, picture by picture
 
-and beside them what Onsager and Yang solved on paper for the infinite lattice, to hold the results against. Everything
-is fixed by its arguments: the same seed gives the same numbers.
+There are also the exact solutions for the infinite lattice by Onsager and Yang, to compare the results with. Everything
+is determined by its arguments: the same seed gives the same numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: Where the infinite lattice loses its order: 2 / ln(1 + sqrt 2).
+#: The temperature at which the infinite lattice loses its order: 2 / ln(1 + sqrt 2).
 CRITICAL_TEMPERATURE = 2.0 / math.log(1.0 + math.sqrt(2.0))
 
 Floats = NDArray[np.float64]
@@ -32,13 +32,13 @@ Bools = NDArray[np.bool_]
 class Lattices:
     """Many square lattices, swept together.
 
-    The sites of each colour of the checkerboard lie in an array of their own, ``spins[colour, lattice, row, column // 2]``,
-    so that all neighbours of one colour are of the other and half a lattice can be updated in one step.
+    The sites of each colour of the checkerboard are in an array of their own, ``spins[colour, lattice, row, column // 2]``:
+    all neighbours of one colour are of the other, so half a lattice can be updated in one step.
     """
 
     def __init__(self, count: int, side: int, seed: int) -> None:
         """Start *count* ordered lattices of *side* x *side* spins (an even number), all up."""
-        if side < 4 or side % 2:  # noqa: PLR2004 smaller, and two neighbours are one site
+        if side < 4 or side % 2:  # noqa: PLR2004 below, two neighbours would be one site
             raise ValueError(f"side must be an even number of at least 4, not {side}")
         self.side = side
         self.sites = side * side
@@ -52,7 +52,7 @@ class Lattices:
         along = np.broadcast_to(np.asarray(field), count).astype(np.float32)[:, None, None]
         for colour in (0, 1):
             spins = self.spins[colour]
-            # A flip costs 2 s (h + H). Where it costs nothing the weight is 1 or more, and always above a random number.
+            # A flip costs 2 s (h + H). If it costs nothing, the weight is at least 1, above any random number.
             weight = np.exp(twice_beta * (spins * (self._neighbours(colour) + along)))
             flips = self._rng.random(spins.shape, dtype=np.float32) < weight
             spins *= 1 - 2 * flips.view(np.int8)
@@ -60,7 +60,7 @@ class Lattices:
     def exchange(self, beta: Floats, pairing: int) -> float:
         """Offer to swap the lattices of neighbouring temperatures: pairs (0, 1), (2, 3) ... or (1, 2), (3, 4) ...
 
-        Returns the share of the offers that were taken.
+        Return the share of the offers that were accepted.
         """
         lower = np.arange(pairing % 2, len(beta) - 1, 2)
         energy = self.energy() * self.sites
@@ -72,7 +72,7 @@ class Lattices:
         return len(taken) / max(1, len(lower))
 
     def energy(self) -> Floats:
-        """Return the energy per spin of each lattice, without the part of the field."""
+        """Return the energy per spin of each lattice, without the field's share."""
         bonds: NDArray[np.int64] = np.einsum("nij,nij->n", self.spins[0], self._neighbours(0), dtype=np.int64)
         return -bonds / self.sites
 
@@ -94,7 +94,7 @@ class Lattices:
         other = self.spins[1 - colour]
         total: NDArray[np.int8] = other + np.roll(other, 1, axis=1)
         total += np.roll(other, -1, axis=1)
-        # The fourth neighbour is to the left in the rows where this colour comes first, to the right in the others.
+        # The fourth neighbour is on the left in rows where this colour comes first, on the right in the others.
         total[:, colour::2] += np.roll(other[:, colour::2], 1, axis=2)
         total[:, 1 - colour :: 2] += np.roll(other[:, 1 - colour :: 2], -1, axis=2)
         return total
@@ -102,26 +102,26 @@ class Lattices:
 
 @dataclass(frozen=True)
 class Exchange:
-    """What ``exchange`` saw; ``energies`` and ``magnetisations`` have a row for each temperature."""
+    """The samples of ``exchange``; ``energies`` and ``magnetisations`` have a row for each temperature."""
 
     side: int
     temperatures: Floats
     energies: Floats
     magnetisations: Floats
-    #: The share of the offered swaps that were taken.
+    #: The share of the offered swaps that were accepted.
     accepted: float
 
 
 def exchange(temperatures: Sequence[float], *, side: int = 32, sweeps: int = 2000, seed: int = 2009) -> Exchange:
     """Sample energy and magnetisation per spin by replica exchange (parallel tempering).
 
-    Every second sweep neighbouring temperatures may swap their lattices, which carries the cold ones over the barrier
-    between up and down. The first fifth of the *sweeps* is thrown away, and every second of the others is a sample.
+    After every second sweep, neighbouring temperatures may swap their lattices, which carries the cold ones over the
+    barrier between up and down. The first fifth of the *sweeps* is discarded, and every second one of the rest is a sample.
     """
     ladder = np.asarray(temperatures, dtype=np.float64)
     beta = 1.0 / ladder
     lattices = Lattices(len(ladder), side, seed)
-    lattices.spins[:, 1::2] = -1  # half of them down, as there is no reason to prefer up
+    lattices.spins[:, 1::2] = -1  # half of them down: the model does not prefer up
     energies, magnetisations, accepted = [], [], []
     for step in range(sweeps):
         lattices.sweep(beta)
@@ -144,7 +144,7 @@ class Loop:
 
     @property
     def area(self) -> float:
-        """The area between the two branches: the work that one turn of the field leaves behind as heat."""
+        """The area between the two branches: the work that one cycle of the field turns into heat."""
         gap = self.down - self.up
         return float(np.sum((gap[1:] + gap[:-1]) * np.diff(self.fields)) / 2.0)
 
@@ -161,8 +161,8 @@ def hysteresis(
 ) -> list[Loop]:
     """Sweep the field from *strongest* to its opposite and back, in *steps* of *sweeps* sweeps each.
 
-    Each temperature has *copies* lattices, whose magnetisations are averaged. The loop depends on how fast the field
-    is swept, as a real one does.
+    Each temperature has *copies* lattices, whose magnetisations are averaged. As in reality, the loop depends on how
+    fast the field is swept.
     """
     fields = np.linspace(-strongest, strongest, steps + 1)
     beta = np.repeat(1.0 / np.asarray(temperatures, dtype=np.float64), copies)
@@ -198,7 +198,7 @@ class Replica:
     magnetisation_error: float
     heat: float
     heat_error: float
-    #: One lattice at the end: a bit for each spin, row by row, set where it points up.
+    #: One of the lattices at the end: a bit for each spin, row by row, set if it points up.
     snapshot: bytes
 
     def picture(self) -> NDArray[np.bool_]:
@@ -238,9 +238,9 @@ def replica(temperature: float, *, side: int = 32, chains: int = 16, sweeps: int
 
 
 def quench(temperature: float, *, side: int, times: Sequence[int], seed: int = 2009) -> list[Bools]:
-    """Cool a lattice at once from endless heat to *temperature*; return it after so many sweeps (which ascend)."""
+    """Cool a lattice suddenly from infinite temperature; return it after each number of sweeps in *times* (ascending)."""
     lattices = Lattices(1, side, seed)
-    rng = np.random.Generator(np.random.SFC64([seed, 1]))  # not the stream that the lattice is swept by
+    rng = np.random.Generator(np.random.SFC64([seed, 1]))  # not the stream that drives the sweeps
     lattices.spins[:] = rng.choice(np.array([-1, 1], dtype=np.int8), lattices.spins.shape)
     beta, done, pictures = np.array([1.0 / temperature]), 0, []
     for time in times:
@@ -260,7 +260,7 @@ def exact_energy(temperature: float) -> float:
 
 
 def exact_heat(temperature: float) -> float:
-    """Return the heat capacity per spin of the infinite lattice; it has no bound at the critical temperature."""
+    """Return the heat capacity per spin of the infinite lattice, which diverges at the critical temperature."""
     beta = 1.0 / temperature
     first, second = _elliptic(2.0 * math.sinh(2.0 * beta) / math.cosh(2.0 * beta) ** 2)
     tanh2 = math.tanh(2.0 * beta) ** 2

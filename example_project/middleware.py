@@ -1,4 +1,4 @@
-"""What is done around every visit to the Django site: above all, to tell what it cost."""
+"""The middleware of the Django site: above all, it shows what each visit cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import visits
 
 
 class Everyone:
-    """A user who may see everything: the demo listens on loopback only. A site of yours has users of its own."""
+    """A user who may see everything: the demo listens on loopback only. Your own site has users of its own."""
 
     is_authenticated = is_active = is_staff = True
 
@@ -38,7 +38,7 @@ def tell(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpR
         response["Server-Timing"] = visit.server_timing()
         if not response.streaming and visits.MARK in response.content:
             response.content = response.content.replace(visits.MARK, visit.line())
-            # cache_page tells browsers to keep the page as long as it does. Here they are to ask again.
+            # cache_page tells browsers to keep the page as long as it does itself. Here they must ask again.
             response["Cache-Control"] = "no-store"
             del response["Expires"]
         return response

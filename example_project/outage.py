@@ -1,11 +1,11 @@
-"""What this process has heard of S3 being away, from the log records that the cache writes: ``event`` tells which."""
+"""What this process knows about outages of S3, from the cache's log records: their ``event`` names the kind."""
 
 from __future__ import annotations
 
 import logging
 import time
 
-#: Is there an outage, and the last lines: when in epoch seconds, and what was said.
+#: Whether there is an outage, and the last log lines: epoch seconds and message.
 away = False
 lines: list[tuple[float, str]] = []
 
@@ -13,11 +13,11 @@ KEPT = 6
 
 
 class Watch(logging.Handler):
-    """A handler for the log ``cloudcached``."""
+    """A handler for the logger ``cloudcached``."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take note of the begin and of the end of an outage."""
-        global away  # noqa: PLW0603 what is known of this process
+        """Record the beginning and the end of an outage."""
+        global away  # noqa: PLW0603 the state of this process
         event = getattr(record, "event", "")
         if event in ("outage", "recovery"):
             away = event == "outage"

@@ -1,4 +1,4 @@
-"""The servers of the demonstration, each a process of its own, as their parent sees them."""
+"""The servers of the demonstration, each in processes of its own, as their parent sees them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", "User-Ag
 
 
 class Failure(Exception):
-    """What is told in one line; carries the exit code."""
+    """An error reported in one line, with its exit code."""
 
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(" ".join(message.split()))
@@ -31,42 +31,42 @@ class Failure(Exception):
 
 
 def listen(port: int) -> socket.socket:
-    """Open *port* on loopback, or the next one that is not busy; 0 is any.
+    """Open *port* on loopback, or the next one that is not busy; 0 takes any free port.
 
-    Opened here and handed on, so that the address is known, and nobody else's, before the server is ready.
+    The socket is opened here and passed on, so that the address is known and reserved before the server is ready.
     """
     for candidate in [*range(port, min(port + 100, LAST_PORT + 1)), 0] if port else [0]:
-        with suppress(OSError):  # busy, or not for us
+        with suppress(OSError):  # busy, or reserved
             return socket.create_server((HOST, candidate))
     raise Failure(f"no free port on {HOST}")
 
 
 def address_of(listener: socket.socket) -> str:
-    """Return the URL of a server on this socket, without a slash at its end."""
+    """Return the URL of a server on this socket, without a trailing slash."""
     return "http://{}:{}".format(*listener.getsockname())
 
 
 class Log:
-    """What the servers write: requests to S3, and whatever goes wrong."""
+    """The output of the servers: requests to S3, and errors."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.requests = stack.enter_context(tempfile.TemporaryFile(prefix="cloudcached-demo-"))  # noqa: SIM115 by stack
         self.errors = stack.enter_context(
             tempfile.NamedTemporaryFile(prefix="cloudcached-demo-", suffix=".log", delete=False)  # noqa: SIM115 by stack
         )
-        self._told = 0  # bytes of requests
+        self._told = 0  # bytes of ``requests``
         self._keep = False
         stack.callback(self._remove)
 
     def asked(self) -> str:
-        """Return what S3 was asked since the last call, as the server wrote it down."""
+        """Return the requests to S3 since the last call, as the server logged them."""
         lines = os.pread(self.requests.fileno(), 1 << 24, self._told)
         self._told += len(lines)
         counts = Counter(line.split()[0].decode() for line in lines.splitlines())
-        return ", ".join(f"{count} {verb}" for verb, count in counts.items()) or "nothing"
+        return ", ".join(f"{count} {verb}" for verb, count in counts.items()) or "none"
 
     def kept(self) -> str:
-        """Keep the file of what went wrong after the end, and return where it is; empty if nothing was written."""
+        """Keep the error log after the end and return its path; return an empty string if nothing was written."""
         self._keep = os.fstat(self.errors.fileno()).st_size > 0
         return self.errors.name if self._keep else ""
 
@@ -81,9 +81,9 @@ class Part:
     def __init__(
         self, name: str, listener: socket.socket, env: dict[str, str], log: Log, stack: ExitStack, *, workers: int = 1
     ) -> None:
-        """Start it on *listener*, which is closed here, and let *stack* end it.
+        """Start it on *listener*, which is closed here; *stack* ends it.
 
-        workers: processes that share the listener; whichever is free takes a connection.
+        workers: processes that share the listener; any free one takes the next connection.
         """
         self.name, self.address = name, address_of(listener)
         with listener:
@@ -92,23 +92,23 @@ class Part:
                     [sys.executable, "-m", "example_project.serve", name, str(listener.fileno())],
                     cwd=Path(__file__).resolve().parents[1],
                     env=env | {"WORKER": str(number)},
-                    stdin=subprocess.PIPE,  # closes with this process, however it ends, which ends the other
+                    stdin=subprocess.PIPE,  # closes when this process ends in any way, which ends the other
                     stdout=log.requests,
                     stderr=log.errors,
                     pass_fds=[listener.fileno()],
-                    start_new_session=True,  # Ctrl-C is for this process, which ends the others
+                    start_new_session=True,  # Ctrl-C is for this process alone, which ends the others
                 )
                 for number in range(1, workers + 1)
             ]
         stack.callback(self._stop)
 
     def fetch(self, path: str, method: str = "GET") -> tuple[int, str]:
-        """Ask for a page as a browser does; return its status and its ``Server-Timing``."""
+        """Request a page as a browser does; return its status and its ``Server-Timing``."""
         status, headers, _ = self.ask(path, method)
         return status, headers.get("Server-Timing", "")
 
     def ask(self, path: str, method: str = "GET") -> tuple[int, Message, bytes]:
-        """Return status, headers and body of an answer."""
+        """Send a request; return the status, headers and body of the response."""
         request = Request(self.address + path, method=method, headers=BROWSER)  # noqa: S310 our own address
         try:
             with build_opener(ProxyHandler({})).open(request, timeout=300) as response:
@@ -139,19 +139,19 @@ class Part:
 
 
 class EmbeddedS3(Part):
-    """moto's S3 server, with one bucket; the sites reach it through a plug that can be pulled."""
+    """moto's S3 server with one bucket; the sites reach it through a plug that can be pulled."""
 
     def __init__(self, log: Log, stack: ExitStack) -> None:
         super().__init__("s3", listen(0), dict(os.environ), log, stack)
         status, _ = self.fetch(f"/{BUCKET}", "PUT")
         if status != HTTPStatus.OK:
             raise Failure(f"the embedded S3 server refused to make a bucket: HTTP {status}")
-        log.asked()  # that was not the sites
+        log.asked()  # that request was not the sites'
         self.plug = Part("plug", listen(0), dict(os.environ) | {"S3_ADDRESS": self.address}, log, stack)
         self._plugged = json.loads(self.plug.ask("/")[2])["address"]
 
     def env(self) -> dict[str, str]:
-        """Return the environment for its clients, with nothing of the user's own AWS account."""
+        """Return the environment for its clients, without anything of the user's own AWS account."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         return env | {
             "CLOUDCACHED_URL": f"s3://{BUCKET}/example",

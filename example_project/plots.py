@@ -1,6 +1,6 @@
-"""The pictures, as SVG text that needs nothing but a browser.
+"""The pictures, as SVG text that needs only a browser.
 
-Each picture carries its own style: it follows the reader's light or dark mode, and its letters grow on a phone, where
+Each picture has its own style sheet: it follows the reader's light or dark mode, and enlarges its text on phones, where
 the whole drawing shrinks.
 """
 
@@ -18,7 +18,7 @@ from . import ising
 
 Points = Iterable[tuple[float, float]]
 
-#: From cold to hot; every one of them can be told from white and from black.
+#: From cold to hot; each stands out from white and from black.
 RAMP = ((43, 108, 238), (124, 82, 226), (205, 64, 158), (238, 92, 64), (240, 160, 32))
 
 STYLE = """
@@ -36,7 +36,7 @@ font:16px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif}
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: its name, its range and the distance of its ticks."""
+    """One axis: its name, its range and the distance between its ticks."""
 
     name: str
     low: float
@@ -44,29 +44,29 @@ class Axis:
     tick: float
 
     def ticks(self) -> list[float]:
-        """Return where the ticks are."""
+        """Return the values of the ticks."""
         first = math.ceil(self.low / self.tick - 1e-9)
         return [i * self.tick for i in range(first, math.floor(self.high / self.tick + 1e-9) + 1)]
 
     def label(self, value: float) -> str:
-        """Return a number as it is written beside a tick, with a real minus sign."""
+        """Return the label of a tick, with a real minus sign."""
         digits = max(0, -math.floor(math.log10(self.tick) + 1e-9))
         return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 class Plot:
-    """A frame with two axes, into which lines and dots are drawn in the order of the calls."""
+    """A frame with two axes; lines and dots are drawn into it in the order of the calls."""
 
     def __init__(self, x: Axis, y: Axis, description: str, *, wide: bool = True) -> None:
         self.x, self.y, self.description, self.wide = x, y, description, wide
         self.width, self.height = (720, 516) if wide else (480, 360)
         self.left, self.top, right, bottom = (108, 52, 30, 60) if wide else (88, 42, 20, 54)
         self.inner_width, self.inner_height = self.width - self.left - right, self.height - self.top - bottom
-        self.inside: list[str] = []  # cut at the frame
+        self.inside: list[str] = []  # clipped at the frame
         self.outside: list[str] = []
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Return where a point lies inside the frame, in units of the drawing."""
+        """Return the position of a point inside the frame, in units of the drawing."""
         return (
             round((x - self.x.low) / (self.x.high - self.x.low) * self.inner_width, 1),
             round((self.y.high - y) / (self.y.high - self.y.low) * self.inner_height, 1),
@@ -79,19 +79,19 @@ class Plot:
         self.inside.append(f'<path class="line {style}"{stroke} d="M{path}"/>')
 
     def area(self, points: Points, colour: str) -> None:
-        """Tint what *points* enclose."""
+        """Tint the area that *points* enclose."""
         path = "L".join("{:g} {:g}".format(*self.at(x, y)) for x, y in points)
         self.inside.append(f'<path fill="{colour}" fill-opacity=".12" d="M{path}z"/>')
 
     def dots(self, points: Points, colour: str, size: float, opacity: float = 1.0) -> None:
-        """Draw all *points* as one path: lines of no length with round ends, a few bytes each."""
+        """Draw all *points* as one path: zero-length lines with round ends, a few bytes each."""
         path = "".join("M{:g} {:g}h0".format(*self.at(x, y)) for x, y in points)
         self.inside.append(
             f'<path class="dots" stroke="{colour}" stroke-width="{size:g}" stroke-opacity="{opacity:g}" d="{path}"/>'
         )
 
     def bar(self, x: float, y: float, error: float, colour: str) -> None:
-        """Draw one measured point with its error."""
+        """Draw one measured point with its error bar."""
         (px, high), (_, low) = self.at(x, y + error), self.at(x, y - error)
         self.inside.append(
             f'<path stroke="{colour}" stroke-width="2" d="M{px:g} {high:g}V{low:g}m-4 0h8m-8 {high - low:g}h8"/>'
@@ -99,12 +99,12 @@ class Plot:
         self.dots([(x, y)], colour, 9)
 
     def arrow(self, x: float, y: float, colour: str, *, downwards: bool) -> None:
-        """Draw the head of an arrow on a steep line."""
+        """Draw an arrowhead on a steep line."""
         (px, py), way = self.at(x, y), 9 if downwards else -9
         self.inside.append(f'<path fill="{colour}" d="M{px - 8:g} {py - way:g}h16l-8 {2 * way}z"/>')
 
     def legend(self, entries: Sequence[tuple[str, str]]) -> None:
-        """Write what the colours mean in a row above the frame; an empty colour is the dashed line."""
+        """Write the legend in a row above the frame; an empty colour stands for the dashed line."""
         step = self.inner_width / len(entries)
         for i, (colour, name) in enumerate(entries):
             x, y = self.left + i * step, self.top - 22
@@ -144,7 +144,7 @@ class Plot:
 
 
 def energy_against_magnetisation(result: ising.Exchange) -> str:
-    """Draw every sample as a dot coloured by its temperature, and the exact infinite lattice as a dashed line."""
+    """Draw each sample as a dot coloured by its temperature, and the exact infinite lattice as a dashed line."""
     cold, hot = float(result.temperatures[0]), float(result.temperatures[-1])
     plot = Plot(
         Axis("magnetisation per spin", -1.05, 1.05, 0.5),
@@ -169,7 +169,7 @@ def energy_against_magnetisation(result: ising.Exchange) -> str:
 
 
 def _scale(plot: Plot, cold: float, hot: float) -> None:
-    """Draw the scale of colours at the foot of the plot, where the two branches leave room."""
+    """Draw the colour scale at the bottom of the plot, where the two branches leave room."""
     width, height = 280, 14
     x, y = plot.left + (plot.inner_width - width) / 2, plot.top + plot.inner_height - 62
     stops = "".join(f'<stop offset="{i / 4:g}" stop-color="{ramp(i / 4)}"/>' for i in range(5))
@@ -186,7 +186,7 @@ def _scale(plot: Plot, cold: float, hot: float) -> None:
 
 
 def hysteresis_loops(loops: Sequence[ising.Loop]) -> str:
-    """Draw the loops, with arrows along the way of the field."""
+    """Draw the loops, with arrows in the direction of the field."""
     strongest = float(loops[0].fields[-1])
     plot = Plot(
         Axis("magnetic field", -strongest, strongest, strongest / 2),
@@ -209,7 +209,7 @@ def hysteresis_loops(loops: Sequence[ising.Loop]) -> str:
 
 
 def _crossing(fields: ising.Floats, branch: ising.Floats) -> tuple[float, float]:
-    """Return where a rising branch passes zero."""
+    """Return the point at which a rising branch crosses zero."""
     after = min(max(1, int(np.argmax(branch > 0.0))), len(branch) - 1)
     low, high = float(branch[after - 1]), float(branch[after])
     share = -low / (high - low) if high > low else 0.5
@@ -217,7 +217,7 @@ def _crossing(fields: ising.Floats, branch: ising.Floats) -> tuple[float, float]
 
 
 def thermodynamics(replicas: Sequence[ising.Replica]) -> list[str]:
-    """Draw energy, magnetisation and heat capacity against temperature beside the exact curves, and some lattices."""
+    """Draw energy, magnetisation and heat capacity against temperature, with the exact curves, and some lattices."""
     curves: list[tuple[Axis, Callable[[ising.Replica], tuple[float, float]], Callable[[float], float]]] = [
         (Axis("energy per spin", -2.1, -0.6, 0.5), lambda r: (r.energy, r.energy_error), ising.exact_energy),
         (

@@ -1,7 +1,7 @@
-"""The plug of the demo's S3 server: a forwarder on loopback that can be pulled out while the sites are at work.
+"""The plug of the demo's S3 server: a forwarder on loopback that can be pulled out while the sites are running.
 
-While it is out, the kernel refuses every connection and those that were open are broken off, as when the server's
-machine has gone. The sites know nothing of it: its address is what they take for S3.
+While it is out, the kernel refuses new connections, and open ones have been cut, as if the server's machine were gone.
+The sites do not know about it: they take its address for that of S3.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from werkzeug.wrappers import Request, Response
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-#: Only pages of the demo can send it: a browser asks first before it sends such a header to another address.
+#: Only the demo's own pages can send it: browsers ask another origin's permission before they send such a header.
 HEADER = "X-Plug"
 
 
 class Plug:
-    """Forwards what comes to ``address`` as long as it is in."""
+    """Forwards connections to ``address`` while it is in."""
 
     def __init__(self, upstream: str) -> None:
-        """Put it in; *upstream* is the URL of the server."""
+        """Start with the plug in; *upstream* is the URL of the server."""
         parts = urlsplit(upstream)
         self._upstream = (parts.hostname or "", parts.port or 80)
         self._lock = threading.Lock()
@@ -44,7 +44,7 @@ class Plug:
         return self._listener is not None
 
     def put_in(self) -> None:
-        """Take connections."""
+        """Accept connections."""
         with self._lock:
             if self._listener is None:
                 self._listener = listener = _bound(self._holder.getsockname()[1])
@@ -52,7 +52,7 @@ class Plug:
                 threading.Thread(target=self._accept, args=[listener], daemon=True).start()
 
     def pull(self) -> None:
-        """Refuse connections, and break off those that are open."""
+        """Refuse connections, and cut those that are open."""
         with self._lock:
             listener, self._listener = self._listener, None
             ends, self._open = self._open, set()
@@ -60,12 +60,12 @@ class Plug:
             ends.add(listener)
         for end in ends:
             with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)  # wakes whoever reads or accepts
+                end.shutdown(socket.SHUT_RDWR)  # wakes the threads that read or accept
         if listener is not None:
             listener.close()
 
     def close(self) -> None:
-        """Pull it for good, and give the port back."""
+        """Pull it for good and release the port."""
         self.pull()
         self._holder.close()
 
@@ -95,7 +95,7 @@ class Plug:
                 self._open.discard(client)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Tell the state as JSON; by POST pull it or put it in."""
+        """Return the state as JSON; a POST pulls the plug or puts it in."""
         request = Request(environ)
         if request.method == "POST":
             if HEADER not in request.headers:

@@ -1,11 +1,11 @@
 """Serve one part of the demonstration: ``python -m example_project.serve s3|plug|django|flask FD``.
 
 FD is a listening socket that the parent has opened, so that it knows the address before this process is ready. This
-process ends when its standard input closes, that is with its parent, whatever becomes of that. Requests to the S3
-server are written to standard output, one line each.
+process ends when its standard input closes, which happens when its parent ends, in any way. Requests to the S3 server
+are written to standard output, one line each.
 """
 
-# ruff: noqa: PLC0415 each process imports its own server alone
+# ruff: noqa: PLC0415 each process imports only its own server
 from __future__ import annotations
 
 import os
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 
 class Quiet(WSGIRequestHandler):
-    """Log no requests."""
+    """A handler that logs no requests."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 class Sharing(ThreadedWSGIServer):
-    """Leave connections to the other workers of the site, the longer the more of them are under way here."""
+    """Leave connections to the site's other workers: the more are under way here, the longer it waits."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._under_way: set[int] = set()
 
     def get_request(self) -> tuple[Any, Any]:
-        """Take a connection, unless another worker takes it meanwhile: then the next one."""
+        """Accept a connection; if another worker is faster, wait for the next one."""
         time.sleep(min(0.05, 0.003 * len(self._under_way)))
         return super().get_request()
 
@@ -52,7 +52,7 @@ class Sharing(ThreadedWSGIServer):
 
 
 def s3() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
-    """Return moto's S3, and a handler that writes down what it is asked."""
+    """Return moto's S3, and a handler that logs the requests to it."""
     from moto.moto_server.werkzeug_app import (
         DomainDispatcherApplication,
         MotoRequestHandler,
@@ -61,14 +61,14 @@ def s3() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
 
     class Counting(MotoRequestHandler):
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002 the base's name
-            # Before the answer is sent: whoever has an answer finds its line.
+            # Before the response is sent: a caller that has the response finds its line.
             os.write(1, f"{self.command} {self.path} {code}\n".encode())
 
     moto = DomainDispatcherApplication(create_backend_app)
     writing = threading.Lock()
 
     def one_writer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        # S3 lets one of two conditional puts win. moto looks and then writes, and may let both.
+        # S3 lets one of two conditional puts win. moto checks and then writes, so it may let both.
         with writing if environ["REQUEST_METHOD"] == "PUT" else nullcontext():
             return moto(environ, start_response)
 
@@ -83,7 +83,7 @@ def plug() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
 
 
 def django() -> tuple[WSGIApplication, type[WSGIRequestHandler]]:
-    """Return the Django site, whatever settings the environment names."""
+    """Return the Django site, with its own settings whatever the environment names."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "example_project.settings"
     from .wsgi import application
 
@@ -103,7 +103,7 @@ def _end_with_parent() -> None:
 
 
 def main(name: str, fd: str) -> None:
-    """Serve until the parent ends or says so."""
+    """Serve until the parent ends or terminates this process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     application, handler = {"s3": s3, "plug": plug, "django": django, "flask": flask}[name]()
     if name in ("django", "flask"):

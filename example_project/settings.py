@@ -1,4 +1,4 @@
-"""The least that a Django site with CloudCached needs: no database, no sessions."""
+"""The minimal settings of a Django site with CloudCached: no database, no sessions."""
 
 from __future__ import annotations
 

@@ -28,14 +28,14 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 def flask(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
-    """Lead to the Flask app; not a link on the pages, since those may be older than its address."""
+    """Redirect to the Flask app: a direct link on a cached page could be older than its address."""
     if not conf.FLASK_ADDRESS:
         raise Http404("FLASK_ADDRESS is not set")
     return redirect(conf.FLASK_ADDRESS)
 
 
 def worker(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
-    """Tell who of those who share the address answers, after its first request to S3, which imports the client."""
+    """Return the name of the worker that answers, after its first request to S3, which imports the client."""
     cache.get("worker")
     return HttpResponse(conf.WORKER, content_type="text/plain")
 
@@ -59,7 +59,7 @@ def energy(request: HttpRequest) -> HttpResponse:
 def hysteresis(request: HttpRequest) -> HttpResponse:
     """Show hysteresis loops: only the fragment with the picture is an entry.
 
-    The template calls ``picture`` inside ``{% cache %}``, that is only when the fragment is not in the cache.
+    The template calls ``picture`` inside ``{% cache %}``, so only if the fragment is not in the cache.
     """
 
     def picture() -> SafeString:
@@ -71,7 +71,7 @@ def hysteresis(request: HttpRequest) -> HttpResponse:
 
 
 def replicas(request: HttpRequest, *, fine: bool) -> HttpResponse:
-    """Show averages against temperature: each temperature is an entry, and only what is missing is computed."""
+    """Show averages against temperature: each temperature is an entry, and only missing ones are computed."""
     wanted = {ladder.key(t): t for t in ladder.temperatures(fine=fine)}
     found = cache.get_many(wanted)
     missing = [t for key, t in wanted.items() if key not in found]
@@ -92,7 +92,7 @@ def replicas(request: HttpRequest, *, fine: bool) -> HttpResponse:
 
 
 def lattice(request: HttpRequest, *, state: str) -> HttpResponse:
-    """Show a lattice as it cools: each frame is an entry with a PNG."""
+    """Show a lattice as it cools: each frame is a PNG, and an entry."""
     if state not in quench.TEMPERATURES:
         raise Http404("no such state")
     frames = _frames(state, quench.TIMES)
@@ -108,7 +108,7 @@ def lattice(request: HttpRequest, *, state: str) -> HttpResponse:
 
 
 def _frames(state: str, times: Sequence[int]) -> list[str]:
-    """Return pictures of a lattice as URLs; all that there are of it are computed where one of these is missing."""
+    """Return frames of a lattice as data URLs; if one of them is missing, all frames of that lattice are computed."""
     keys = [quench.key(state, time) for time in times]
     found = cache.get_many(keys)
     if len(found) < len(keys):

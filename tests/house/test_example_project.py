@@ -222,7 +222,7 @@ def visit(tmp_path: Path, pages: list[tuple[str, str]], **env: str) -> list[tupl
 
 
 def told(body: str) -> str:
-    """What a page says that this visit cost, without the time and what S3 was asked."""
+    """What a page says that this visit cost, without the time and the requests to S3."""
     line = r'<p class="told (\w+)"><b>.*? in [\d.]+ m?s</b> <span class="asked">.*?</span>(?: <span>(.*?)</span>)?</p>'
     found = re.findall(line, body)
     assert len(found) == 1
@@ -378,7 +378,7 @@ def test_demo_uses_a_bucket_that_is_named_and_shares_it_with_later_runs(s3_url: 
         assert (code, errors) == (0, "")
         assert f"Using {s3_url}\n" in output
         assert len(re.findall(r"http://[\d.:]+", output)) == 2
-        assert "S3 was asked" not in output
+        assert "requests to S3" not in output
         assert table(output)["Django /replicas/"][1].startswith(source)
 
 
@@ -409,7 +409,7 @@ def test_demo_refuses_what_is_no_bucket(url: str) -> None:
 def test_demo_refuses_what_is_no_port(port: str) -> None:
     code, output, errors = run(PORT=port)
     assert (code, output) == (1, "")
-    assert errors == f"demo: PORT={port} is no port: give a number from 0 (any) to 65535\n"
+    assert errors == f"demo: PORT={port} is not a port: use a number from 0 (any) to 65535\n"
 
 
 def test_demo_names_the_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:

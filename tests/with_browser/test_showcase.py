@@ -36,7 +36,7 @@ def test_every_card_of_the_front_page_leads_to_an_exhibit(
 ) -> None:
     page = visitor.page
     page.goto(sites["django"])
-    expect(page.locator(".told .asked")).to_have_text("S3 was asked: 5 GET")
+    expect(page.locator(".told .asked")).to_have_text("Requests to S3: 5 GET")
     assert page.locator(".strip img").evaluate_all("all => all.every(img => img.naturalWidth === 256)")
     keep(figures, "showcase", page, height=900)
     names = page.locator(".card b").all_inner_texts()
