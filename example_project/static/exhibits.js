@@ -46,7 +46,7 @@ function movie(box) {
   play(!calm);
 }
 
-/* A stampede: both ways, one after the other, so that they do not share the processors. */
+/* A stampede: first without the lease, then with it, so that the two do not share the processors. */
 
 async function* linesOf(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -116,13 +116,13 @@ function stampede(form) {
       told.textContent = `${form.dataset.size} visitors: ${plain.computed} computations without the lease, ${lock.computed} with it.`;
     } catch (error) {
       boxes.forEach((box) => box.classList.remove("running"));
-      told.textContent = `That went wrong: ${error.message}`;
+      told.textContent = `Something went wrong: ${error.message}`;
     }
     button.disabled = false;
   });
 }
 
-/* The plug: a page that is visited all the time, and what the workers know. */
+/* The plug: a page that is visited all the time, and the state of the workers. */
 
 const KEPT = 60, EVERY = 500;
 
@@ -182,7 +182,7 @@ function plug(form) {
       if (!response.ok) throw new Error(`HTTP ${response.status}`);
       show((await response.json()).in);
     } catch (error) {
-      told.textContent = `That went wrong: ${error.message}`;
+      told.textContent = `Something went wrong: ${error.message}`;
     }
     button.disabled = false;
   });
