@@ -156,7 +156,9 @@ class TestConditions(WithFiles):
         memory.put_file("k", large)
         store, name = memory.engine.store, memory.engine.place("k").object_key
         found = store.get(name, timeout=1)
-        store.put(Write(name, bytes(found.read())[:-1] + b"x", found.head.metadata), timeout=1)
+        body = bytearray(found.read())
+        body[-1] ^= 1
+        store.put(Write(name, bytes(body), found.head.metadata), timeout=1)
         slow = wrap(memory, FaultyStore)
         slow.script("get_range", *[before(lambda: memory.engine.clock.sleep(4))] * 2)
         assert memory.put_file("k", io.BytesIO(noise(size))) is True
