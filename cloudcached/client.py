@@ -12,7 +12,6 @@ from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 from ._types import MISSING, Clock, FileSource, FileTarget, Progress, TimeToExpire
 from .config import Config
-from .coordination.effects import ado, do
 from .coordination.get_or_put import Call, Fills, Policy
 from .coordination.locks import Lock
 from .coordination.memoize import Memoized
@@ -31,6 +30,7 @@ from .near import open_reader
 from .runtime import pool
 from .runtime.clock import SystemClock
 from .runtime.counters import Counters, Latency
+from .runtime.effects import ado, do
 from .runtime.forks import PerProcess
 from .runtime.pool import awaited, run
 from .stores import open_store

@@ -32,9 +32,9 @@ from ..entry.format import Meta, Place
 from ..entry.values import PICKLE, Encoded
 from ..errors import ConfigError, EntryRefused, LockError, OutcomeUnknown, StoreError
 from ..runtime.counters import Counters
+from ..runtime.effects import Aside, Compute, Pause, Request, Steps, Together, Wait, computing, is_on_loop
 from ..runtime.forks import PerProcess
 from ..runtime.pool import is_inside
-from .effects import Aside, Compute, Pause, Request, Steps, Together, Wait, computing, is_on_loop
 from .locks import Lock
 from .single_flight import Flight, Flights, Landed
 

@@ -22,8 +22,8 @@ from ..engine.snapshot import Snapshot
 from ..entry.format import Place
 from ..errors import ConfigError, LockError, OutcomeUnknown, ReadOnlyError, StoreError
 from ..runtime import pool
+from ..runtime.effects import Pause, Request, Steps, ado, do
 from ..runtime.forks import PerProcess
-from .effects import Pause, Request, Steps, ado, do
 
 log = logging.getLogger("cloudcached")
 

@@ -10,8 +10,8 @@ from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from ..errors import ConfigError, KeyRejected
+from ..runtime.effects import ado, do
 from .call_key import digest
-from .effects import ado, do
 from .get_or_put import Call, Fills, Policy
 
 P = ParamSpec("P")

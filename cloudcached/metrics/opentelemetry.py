@@ -13,8 +13,8 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvid
 
 from .._types import MISSING
 from ..client import Client
-from ..coordination.effects import Steps
 from ..engine.snapshot import UNKNOWN
+from ..runtime.effects import Steps
 from . import dollars, events, group, near, near_held, storage_class
 
 _NAME: Final = "cloudcached"

@@ -11,9 +11,9 @@ import pytest
 from computations import PATIENCE, Work, background, settle, sharing, until, waiting
 
 from cloudcached import Client
-from cloudcached.coordination import effects as steps
-from cloudcached.coordination.effects import Aside, Compute, Together
+from cloudcached.runtime import effects as steps
 from cloudcached.runtime import pool
+from cloudcached.runtime.effects import Aside, Compute, Together
 from cloudcached.testing import FakeClock
 
 

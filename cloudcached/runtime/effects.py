@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from .._types import Clock
 from ..errors import ConfigError
-from ..runtime import pool
+from . import pool
 
 if TYPE_CHECKING:
     import asyncio
