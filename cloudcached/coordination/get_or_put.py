@@ -32,7 +32,7 @@ from ..entry.format import Meta, Place
 from ..entry.values import PICKLE, Encoded
 from ..errors import ConfigError, EntryRefused, LockError, OutcomeUnknown, StoreError
 from ..runtime.counters import Counters
-from ..runtime.effects import Aside, Compute, Pause, Request, Steps, Together, Wait, computing, is_on_loop
+from ..runtime.effects import Background, Compute, Effects, Pause, Request, Shielded, Wait, Work, computing, is_on_loop
 from ..runtime.forks import PerProcess
 from ..runtime.pool import is_inside
 from .locks import Lock
@@ -133,7 +133,7 @@ class Fills:
         drops = self._silencer.refuses_write(_VERB)
         return (self._encode(value, policy) if drops else self._store(place, value, policy, seen)).value
 
-    def computed(self, call: Call) -> Steps[Any]:
+    def computed(self, call: Call) -> Effects[Any]:
         """Return the live value, or compute and store it, and return what is stored."""
         now = self._engine.clock.monotonic
         began = now()
@@ -142,7 +142,7 @@ class Fills:
         finally:
             self._counters.calls[_VERB].add(now() - began)
 
-    def _computed(self, call: Call) -> Steps[Any]:
+    def _computed(self, call: Call) -> Effects[Any]:
         flights, key = self._flights(), call.place.object_key
         landings = flights.landings(key)
         seen = yield Request(self._peek, call.place)
@@ -157,7 +157,7 @@ class Fills:
         if flights.begin_aside(key):
             given_up = partial(flights.end_aside, key, rest=True)
             try:
-                yield Aside(self._refresh_aside(call, seen), given_up)
+                yield Background(Work(self._refresh_aside(call, seen), given_up))
             except RuntimeError as error:  # the process is about to end
                 given_up()
                 self._not_refreshed(call, error)
@@ -178,7 +178,7 @@ class Fills:
 
     # Who computes
 
-    def _missed(self, call: Call, seen: Snapshot, landings: int) -> Steps[Any]:
+    def _missed(self, call: Call, seen: Snapshot, landings: int) -> Effects[Any]:
         """Lead a flight, or wait for it."""
         flights, key = self._flights(), call.place.object_key
         while True:
@@ -203,8 +203,8 @@ class Fills:
             if flights.relieve(flight):
                 return (yield from self._led(flight, self._lead(call, flight, seen)))
 
-    def _led(self, flight: Flight, steps: Steps[Snapshot]) -> Steps[Any]:
-        made: Snapshot = yield Together(steps, partial(self._flights().land, flight, Landed()))
+    def _led(self, flight: Flight, effects: Effects[Snapshot]) -> Effects[Any]:
+        made: Snapshot = yield Shielded(Work(effects, partial(self._flights().land, flight, Landed())))
         return made.value
 
     @staticmethod
@@ -220,7 +220,7 @@ class Fills:
             return seen.value
         return self._engine.codec.decode(seen.meta, seen.data)
 
-    def _refreshed(self, call: Call, seen: Snapshot) -> Steps[Any]:
+    def _refreshed(self, call: Call, seen: Snapshot) -> Effects[Any]:
         """Compute anew what is still live; whatever prevents that, the live value is there."""
         flight, leads = self._flights().enter(call.place.object_key, call.policy.lease, needs_pool=call.awaited)
         if not leads:
@@ -232,7 +232,7 @@ class Fills:
             self._not_refreshed(call, error)
             return seen.value
 
-    def _refresh_aside(self, call: Call, seen: Snapshot) -> Steps[None]:
+    def _refresh_aside(self, call: Call, seen: Snapshot) -> Effects[None]:
         """Compute anew in the background what is served stale meanwhile."""
         flights, key, failed = self._flights(), call.place.object_key, True
         try:
@@ -256,7 +256,7 @@ class Fills:
 
     def _lead(
         self, call: Call, flight: Flight, base: Snapshot, *, again: bool = False, patient: bool = True
-    ) -> Steps[Snapshot]:
+    ) -> Effects[Snapshot]:
         """Make the value, and land *flight* with it, or with what came instead."""
         flights = self._flights()
         try:
@@ -268,7 +268,7 @@ class Fills:
         flights.land(flight, Landed(None if made is base else made))
         return made
 
-    def _made(self, call: Call, flight: Flight, base: Snapshot, *, again: bool, patient: bool) -> Steps[Snapshot]:
+    def _made(self, call: Call, flight: Flight, base: Snapshot, *, again: bool, patient: bool) -> Effects[Snapshot]:
         """Compute and store the value, unless somebody else does or has; under a lease where *call* asks for one."""
         drops = self._silencer.refuses_write(_VERB)
         if drops or not call.policy.lease:
@@ -288,7 +288,7 @@ class Fills:
 
     def _fresh(
         self, call: Call, flight: Flight, base: Snapshot, *, again: bool, drops: bool = False
-    ) -> Steps[Snapshot]:
+    ) -> Effects[Snapshot]:
         """Compute and store the value; with *again* only after another look."""
         if again:
             seen: Snapshot = yield Request(self._look, call.place)
@@ -308,11 +308,11 @@ class Fills:
         return made
 
     @staticmethod
-    def _release(lock: Lock | None) -> Steps[None]:
+    def _release(lock: Lock | None) -> Effects[None]:
         if lock is not None:
             yield Request(lock.release_quietly)
 
-    def _turn(self, call: Call, base: Snapshot, *, patient: bool) -> Steps[tuple[Lock | None, Snapshot | None]]:
+    def _turn(self, call: Call, base: Snapshot, *, patient: bool) -> Effects[tuple[Lock | None, Snapshot | None]]:
         """Take the lease of *call*'s key, or wait for the value of the one who has it.
 
         Returns the lock that is to be released, if it was taken; and the value, where nothing is to be computed.

@@ -22,7 +22,7 @@ from ..engine.snapshot import Snapshot
 from ..entry.format import Place
 from ..errors import ConfigError, LockError, OutcomeUnknown, ReadOnlyError, StoreError
 from ..runtime import pool
-from ..runtime.effects import Pause, Request, Steps, ado, do
+from ..runtime.effects import Effects, Pause, Request, ado, do
 from ..runtime.forks import PerProcess
 
 log = logging.getLogger("cloudcached")
@@ -146,7 +146,7 @@ class Lock:
 
     def _acquired(
         self, blocking: bool | None, blocking_timeout: float | None, given_up: threading.Event
-    ) -> Steps[bool]:
+    ) -> Effects[bool]:
         if self._held is not None and not self._taken_by.is_set():
             raise LockError(f"this object holds the lock {self.name!r} already")
         if self._engine.read_only == "drop":

@@ -14,7 +14,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvid
 from .._types import MISSING
 from ..client import Client
 from ..engine.snapshot import UNKNOWN
-from ..runtime.effects import Steps
+from ..runtime.effects import Effects
 from . import dollars, events, group, near, near_held, storage_class
 
 _NAME: Final = "cloudcached"
@@ -108,9 +108,9 @@ class _Spans:
 
         return call
 
-    def _computed(self, function: Callable[..., Steps[Any]]) -> Callable[..., Steps[Any]]:
+    def _computed(self, function: Callable[..., Effects[Any]]) -> Callable[..., Effects[Any]]:
         @functools.wraps(function)
-        def computed(*arguments: Any) -> Steps[Any]:
+        def computed(*arguments: Any) -> Effects[Any]:
             with self._span("get_or_put"):
                 return (yield from function(*arguments))
 

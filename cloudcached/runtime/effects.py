@@ -1,8 +1,19 @@
-"""One description of a piece of work, for callers that block and for callers that await.
+"""One description of work that waits, for callers that block and for callers that await.
 
-What is done about a missing value is the same for both: requests, waits, a computation. It is written once, as a
-generator of steps. ``do`` takes each step in the calling thread; ``ado`` awaits it on the event loop, where requests
-go to the shared pool and nothing else holds a thread.
+What is done about a missing value is the same for both: requests, pauses, a computation. It is written once, as a
+generator that yields its effects. ``do`` performs each effect in the calling thread. ``ado`` awaits each one on the
+event loop: requests run on the shared pool, and nothing else occupies a thread.
+
+Who may be cancelled: only what runs on an event loop. Two effects start a task of their own, which outlives its caller::
+
+    caller --ado--> Shielded ----> task: effects ----> result
+      |                              ^    |
+      | cancelled: stops waiting     |    | its loop ends: cancelled
+      v                              |    v
+    the task goes on           others Wait     has it begun?   yes: the effects' own ``finally`` cleans up
+                                                               no:  ``Work.if_never_begun`` cleans up
+
+    caller --ado--> Background --> task: effects       as above, but the caller goes on at once
 """
 
 from __future__ import annotations
@@ -13,7 +24,8 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from .._types import Clock
 from ..errors import ConfigError
@@ -25,53 +37,54 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class Step(Protocol):
-    """What a piece of work waits for."""
+class Effect(Protocol):
+    """Something that work waits for."""
 
     def do(self) -> Any:
-        """Take the step, and return what the work goes on with."""
+        """Perform it in this thread, and return its result to the work."""
 
     async def ado(self) -> Any:
-        """Await the step."""
+        """Perform it on the event loop, and return its result to the work."""
 
 
-Steps: TypeAlias = "Generator[Step, Any, R]"
+#: Work as a generator: yields effects, is sent their results, and returns an R.
+Effects: TypeAlias = "Generator[Effect, Any, R]"
 
 
-def do(steps: Steps[R]) -> R:
-    """Take all steps in this thread; return what the work returns."""
+def do(effects: Effects[R]) -> R:
+    """Perform all effects in this thread; return what the work returns."""
     try:
-        step = next(steps)
+        effect = next(effects)
         while True:
             try:
-                answer = step.do()
+                answer = effect.do()
             except BaseException as error:  # noqa: BLE001 - the work decides
-                step = steps.throw(error)
+                effect = effects.throw(error)
             else:
-                step = steps.send(answer)
+                effect = effects.send(answer)
     except StopIteration as end:
         result: R = end.value
         return result
 
 
-async def ado(steps: Steps[R]) -> R:
-    """Await all steps; return what the work returns."""
+async def ado(effects: Effects[R]) -> R:
+    """Await all effects; return what the work returns."""
     try:
-        step = next(steps)
+        effect = next(effects)
         while True:
             try:
-                answer = await step.ado()
+                answer = await effect.ado()
             except BaseException as error:  # noqa: BLE001 - the work decides
-                step = steps.throw(error)
+                effect = effects.throw(error)
             else:
-                step = steps.send(answer)
+                effect = effects.send(answer)
     except StopIteration as end:
         result: R = end.value
         return result
 
 
 def is_on_loop() -> bool:
-    """Tell whether an event loop is running in this thread, which waits for what this thread does."""
+    """Whether this thread runs an event loop, which stands still while the thread waits."""
     if "asyncio" not in sys.modules:  # an event loop would have imported it
         return False
     import asyncio  # noqa: PLC0415 - as in the pool
@@ -84,27 +97,27 @@ def is_on_loop() -> bool:
 
 
 class Request:
-    """A call that asks the store."""
+    """A call that sends a request to the store."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self._function = function
         self._arguments = arguments
 
     def do(self) -> Any:
-        """Ask."""
+        """Call it."""
         return self._function(*self._arguments)
 
     async def ado(self) -> Any:
-        """Ask on the pool."""
+        """Call it on the pool."""
         return await pool.run(self._function, *self._arguments)
 
 
-#: What the caller, or whoever called it, is computing already.
+#: The marks of the computations that this code is part of, its callers' included.
 computing: Final[ContextVar[frozenset[object]]] = ContextVar("cloudcached.computing", default=frozenset())
 
 
 class Compute:
-    """The caller's own function; *mark* is in ``computing`` meanwhile."""
+    """A call of the user's function; *mark* is in ``computing`` while it runs."""
 
     def __init__(self, function: Callable[[], Any], mark: object = None) -> None:
         self._function = function
@@ -119,7 +132,9 @@ class Compute:
             computing.reset(token)
         if inspect.iscoroutine(value):
             value.close()
-            raise ConfigError("the function is async: await the twin of this call, whose name has an a before it")
+            raise ConfigError(
+                "the function is async: await the async version of this method, with an a before its name"
+            )
         return value
 
     async def ado(self) -> Any:
@@ -135,7 +150,7 @@ class Compute:
 
 
 class Pause:
-    """A wait between two requests."""
+    """A pause of so many seconds between two requests."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
@@ -146,14 +161,14 @@ class Pause:
         self._clock.sleep(self._seconds)
 
     async def ado(self) -> None:
-        """Let others run."""
+        """Let other tasks run meanwhile."""
         import asyncio  # noqa: PLC0415 - as in the pool
 
         await asyncio.sleep(self._seconds)
 
 
 class Wait:
-    """A wait for *future*, which nobody cancels, for so many seconds; goes on with whether it was done by then."""
+    """A wait of at most so many seconds for *future*, which nobody cancels; the result is whether it was done in time."""
 
     def __init__(self, future: Future[Any], seconds: float) -> None:
         self._future = future
@@ -164,7 +179,7 @@ class Wait:
         return bool(wait_for([self._future], self._seconds).done)
 
     async def ado(self) -> bool:
-        """Let others run."""
+        """Let other tasks run meanwhile."""
         import asyncio  # noqa: PLC0415 - as in the pool
 
         here = asyncio.wrap_future(self._future)
@@ -174,57 +189,63 @@ class Wait:
             here.cancel()
 
 
-class Together:
-    """Other steps, to be taken to their end also where the caller is cancelled: others wait for what they give.
+@dataclass(frozen=True, slots=True)
+class Work(Generic[R]):
+    """Effects that may run in a task of their own, and the cleanup for the case that this task never begins."""
 
-    *given_up* is called where none of them was taken, since the event loop ended.
-    """
+    effects: Effects[R]
+    #: Called if the event loop ends before the first effect: Python never enters the generator then, nor its ``finally``.
+    if_never_begun: Callable[[], None]
 
-    def __init__(self, steps: Steps[Any], given_up: Callable[[], None]) -> None:
-        self._steps = steps
-        self._given_up = given_up
-
-    def do(self) -> Any:
-        """Take them."""
-        return do(self._steps)
-
-    async def ado(self) -> Any:
-        """Await them in a task of their own."""
+    def start(self) -> asyncio.Task[R]:
+        """Begin a task of its own on the running event loop."""
         import asyncio  # noqa: PLC0415 - as in the pool
 
-        return await asyncio.shield(_task(self._steps, self._given_up))
+        task = asyncio.get_running_loop().create_task(ado(self.effects))
+        _tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
 
-
-class Aside:
-    """Other steps, begun and not waited for. They may raise nothing. *given_up* as for ``Together``."""
-
-    def __init__(self, steps: Steps[None], given_up: Callable[[], None]) -> None:
-        self._steps = steps
-        self._given_up = given_up
-
-    def do(self) -> None:
-        """Hand them to the pool. Raises ``RuntimeError`` when the process is about to end."""
-        pool.start(do, self._steps)
-
-    async def ado(self) -> None:
-        """Hand them to the event loop."""
-        _task(self._steps, self._given_up)
+    def _ended(self, task: asyncio.Task[R]) -> None:
+        _tasks.discard(task)
+        if inspect.getgeneratorstate(self.effects) == inspect.GEN_CREATED:
+            self.if_never_begun()
+        elif not task.cancelled():
+            # Mark its error as retrieved, or asyncio logs it: if the caller was cancelled, nobody awaits this task, and
+            # those who wait for the result were told.
+            task.exception()
 
 
 _tasks: Final[set[asyncio.Task[Any]]] = set()  # the event loop itself holds its tasks by weak references only
 
 
-def _task(steps: Steps[R], given_up: Callable[[], None]) -> asyncio.Task[R]:
-    import asyncio  # noqa: PLC0415 - as in the pool
+class Shielded:
+    """Work that runs to its end even if the caller is cancelled, since others wait for its result."""
 
-    def end(task: asyncio.Task[R]) -> None:
-        _tasks.discard(task)
-        if inspect.getgeneratorstate(steps) == inspect.GEN_CREATED:  # what had begun has cleaned up after itself
-            given_up()
-        elif not task.cancelled():
-            task.exception()  # told to those who wait, of whom the caller, if he was cancelled, is none
+    def __init__(self, work: Work[Any]) -> None:
+        self._work = work
 
-    task = asyncio.get_running_loop().create_task(ado(steps))
-    _tasks.add(task)
-    task.add_done_callback(end)
-    return task
+    def do(self) -> Any:
+        """Perform it in this thread, which nobody cancels."""
+        return do(self._work.effects)
+
+    async def ado(self) -> Any:
+        """Await it in a task of its own."""
+        import asyncio  # noqa: PLC0415 - as in the pool
+
+        return await asyncio.shield(self._work.start())
+
+
+class Background:
+    """Work that is started and not waited for. It must not raise."""
+
+    def __init__(self, work: Work[None]) -> None:
+        self._work = work
+
+    def do(self) -> None:
+        """Hand it to the pool. Raises ``RuntimeError`` when the process is about to end."""
+        pool.start(do, self._work.effects)
+
+    async def ado(self) -> None:
+        """Start a task of its own."""
+        self._work.start()

@@ -128,7 +128,7 @@ class TestSingleFlight:
         async def compute() -> int:
             return 1
 
-        with pytest.raises(ValueError, match="await the twin"):
+        with pytest.raises(ValueError, match="await the async version"):
             client.get_or_put("k", compute)
 
 

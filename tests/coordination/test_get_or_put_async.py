@@ -11,9 +11,8 @@ import pytest
 from computations import PATIENCE, Work, background, settle, sharing, until, waiting
 
 from cloudcached import Client
-from cloudcached.runtime import effects as steps
-from cloudcached.runtime import pool
-from cloudcached.runtime.effects import Aside, Compute, Together
+from cloudcached.runtime import effects, pool
+from cloudcached.runtime.effects import Background, Compute, Shielded
 from cloudcached.testing import FakeClock
 
 
@@ -289,15 +288,16 @@ def test_a_loop_that_ends_before_it_begins_leaves_none_either(work):
 
 async def test_what_is_cancelled_before_it_begins_is_given_up():
     ended: list[str] = []
-    for step in (Together, Aside):
-        waiting = asyncio.create_task(step((each for each in [Compute(int)]), lambda: ended.append("given up")).ado())
+    for kind in (Shielded, Background):
+        work: effects.Work[Any] = effects.Work((each for each in [Compute(int)]), lambda: ended.append("given up"))
+        waiting = asyncio.create_task(kind(work).ado())
         await asyncio.sleep(0)
-        (task,) = steps._tasks
+        (task,) = effects._tasks
         task.cancel()
         await asyncio.wait([waiting])
         await asyncio.sleep(0)
-        assert not steps._tasks
-    await Together((each for each in [Compute(int)]), lambda: ended.append("begun")).ado()
+        assert not effects._tasks
+    await Shielded(effects.Work((each for each in [Compute(int)]), lambda: ended.append("begun"))).ado()
     assert ended == ["given up"] * 2
 
 
