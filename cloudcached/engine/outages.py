@@ -35,6 +35,7 @@ from ..errors import (
 )
 from ..runtime.counters import Counters
 from ..runtime.forks import PerProcess
+from ..runtime.log import Throttle
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
@@ -45,8 +46,6 @@ log = logging.getLogger("cloudcached")
 THRESHOLD: Final = 3
 #: Seconds without a request; then one is let through, whose outcome decides.
 REST_SECONDS: Final = 5.0
-#: Seconds between two lines about the same kind of failure.
-LOG_INTERVAL: Final = 30.0
 
 #: Somebody must mend these: they are errors in the log as long as they last.
 _LOUD = (AccessDenied, BucketMissing, StoreRefused)
@@ -60,11 +59,10 @@ class Silencer:
     def __init__(self, config: Config, clock: Clock, counters: Counters) -> None:
         self._silent = config.fail_silently
         self._read_only = config.read_only
-        self._clock = clock
         self._counters = counters
         self.calls = counters.calls
         self.now = clock.monotonic
-        self._said: dict[type, float] = {}
+        self._throttle = Throttle(clock)
 
     def refuses_write(self, verb: str) -> bool:
         """Tell whether a write is to be dropped. Raises ``ReadOnlyError`` where it is to be refused."""
@@ -92,9 +90,7 @@ class Silencer:
         error = next(iter(causes))
         if isinstance(error, CircuitOpen):
             return  # the circuit breaker writes one line per outage
-        now = self._clock.monotonic()
-        if now - self._said.get(type(error), float("-inf")) >= LOG_INTERVAL:
-            self._said[type(error)] = now
+        if self._throttle.allows(type(error)):
             level = logging.ERROR if isinstance(error, _LOUD) else logging.WARNING
             fields = {"event": "silenced", "verb": verb, "error": type(error).__name__}
             log.log(level, "%s failed and counts as a miss: %s: %s", verb, fields["error"], error, extra=fields)

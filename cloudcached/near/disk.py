@@ -24,6 +24,7 @@ from ..config import Config, Near
 from ..errors import ConfigError
 from ..runtime.counters import Counters
 from ..runtime.forks import PerProcess
+from ..runtime.log import Throttle
 from ..runtime.pool import start
 
 R = TypeVar("R")
@@ -34,8 +35,6 @@ log = logging.getLogger("cloudcached")
 _SCHEMES = ("s3",)
 #: Rows that are removed while everybody else waits.
 _BATCH: Final = 100
-#: Seconds between two lines in the log about the disk.
-_LOG_INTERVAL: Final = 30.0
 #: What decides where requests go, beside the configuration.
 _ENVIRONMENT: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION")
 
@@ -67,7 +66,7 @@ class DiskTier:
         self._clock = clock
         self._counters = counters
         self._slot = PerProcess(_Slot)
-        self._logged = float("-inf")
+        self._throttle = Throttle(clock)
 
     def load(self, object_key: str) -> Kept | None:
         """Return what is kept of an object."""
@@ -162,9 +161,7 @@ class DiskTier:
         if type(error).__name__ == "Timeout":
             self._counters.add("near.disk_busy")
             return
-        now = self._clock.monotonic()
-        if now - self._logged >= _LOG_INTERVAL:
-            self._logged = now
+        if self._throttle.allows():
             log.warning("the near tier's disk fails, and is done without: %s: %s", type(error).__name__, error)
         self._counters.add("near.disk_errors")
 
