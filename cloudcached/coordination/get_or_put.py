@@ -31,6 +31,7 @@ from ..entry.expiry import deadline_of, is_expired, seconds_of
 from ..entry.format import Meta, Place
 from ..entry.values import PICKLE, Encoded
 from ..errors import ConfigError, EntryRefused, LockError, OutcomeUnknown, StoreError
+from ..runtime.budget import Backoff
 from ..runtime.counters import Counters
 from ..runtime.effects import Background, Compute, Effects, Pause, Request, Shielded, Wait, Work, computing, is_on_loop
 from ..runtime.forks import PerProcess
@@ -317,7 +318,7 @@ class Fills:
 
         Returns the lock that is to be released, if it was taken; and the value, where nothing is to be computed.
         """
-        clock, lease, wait = self._engine.clock, call.policy.lease, _FIRST_WAIT
+        clock, lease, backoff = self._engine.clock, call.policy.lease, Backoff(_FIRST_WAIT, _LONGEST_WAIT)
         lock = Lock(self._engine, call.place.key, kind="fill", timeout=lease, blocking=False)
         end = clock.monotonic() + lease
         while True:
@@ -326,11 +327,10 @@ class Fills:
                 return (lock if taken else None), None
             if not patient:
                 return None, base
-            pause = wait * (1 + self._draw()) / 2
+            pause = backoff.wait()
             if clock.monotonic() + pause > end:
                 return None, None
             yield Pause(clock, pause)
-            wait = min(2 * wait, _LONGEST_WAIT)
             seen = yield Request(self._look, call.place)
             if _is_new(seen, base):
                 return None, seen

@@ -11,7 +11,6 @@ import datetime as dt
 import logging
 import math
 import os
-import random
 import secrets
 import threading
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ..engine.snapshot import Snapshot
 from ..entry.format import Place
 from ..errors import ConfigError, LockError, OutcomeUnknown, ReadOnlyError, StoreError
 from ..runtime import pool
+from ..runtime.budget import Backoff
 from ..runtime.effects import Effects, Pause, Request, ado, do
 from ..runtime.forks import PerProcess
 
@@ -157,13 +157,12 @@ class Lock:
         blocking = self._blocking if blocking is None else blocking
         limit = self._blocking_timeout if blocking_timeout is None else blocking_timeout
         end = None if limit is None else clock.monotonic() + limit
-        wait = _FIRST_WAIT
+        backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
         while not (yield Request(self._take, given_up)):
-            pause = random.uniform(wait / 2, wait)  # noqa: S311 - spreads load, protects nothing
+            pause = backoff.wait()
             if not blocking or (end is not None and clock.monotonic() + pause > end):
                 return False
             yield Pause(clock, pause)
-            wait = min(wait * 2, _LONGEST_WAIT)
         return True
 
     def release(self) -> None:

@@ -1,68 +1,86 @@
-"""The time budget of one operation, and what is done with it when a request fails.
+"""The time budget of one operation, and the waits between its requests.
 
-No layer below repeats a request by itself. The first repetition comes at once: most failures are keep-alive
+No layer below the engine repeats a request by itself. The first repetition comes at once: most failures are keep-alive
 connections that the server had closed. Later ones wait a random time under a bound that doubles ("full jitter",
 Marc Brooker, AWS Architecture Blog, 2015), so that workers that lost one race do not meet again in the next.
 """
 
 from __future__ import annotations
 
+import math
 import random
 
 from .._types import Clock
 from ..errors import CloudCachedError
 
-#: Seconds: the bound of the first wait, and of all.
+#: Seconds: the bound of the first wait before a repetition, and of the longest.
 _FIRST_WAIT = 0.01
 _LONGEST_WAIT = 0.5
+
+
+class Backoff:
+    """Random waits under a bound that doubles from *first* to *longest* seconds; no wait is below *least* of its bound."""
+
+    __slots__ = ("_bound", "_least", "_longest")
+
+    def __init__(self, first: float, longest: float, least: float = 0.5) -> None:
+        self._bound = first
+        self._longest = longest
+        self._least = least
+
+    def wait(self, most: float = math.inf) -> float:
+        """Return the seconds of the next wait, at most *most*."""
+        bound = min(self._bound, most)
+        self._bound = min(self._bound * 2, self._longest)
+        return random.uniform(self._least * bound, bound)  # noqa: S311 - spreads load, protects nothing
 
 
 class Budget:
     """The time left of one operation."""
 
-    __slots__ = ("_clock", "_end", "_now", "tries")
+    __slots__ = ("_backoff", "_clock", "_end", "_now", "tries")
 
     def __init__(self, clock: Clock, seconds: float, began: float | None = None) -> None:
         self._clock = clock
         self._now = clock.monotonic
         self._end = (self._now() if began is None else began) + seconds
-        #: How many failures there were.
+        self._backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT, least=0)
+        #: The number of failures so far.
         self.tries = 0
 
     @property
     def left(self) -> float:
-        """Return the seconds that are left; never negative."""
+        """The seconds that are left; never negative."""
         left = self._end - self._now()
         return left if left > 0 else 0.0
 
     def spend(self, error: CloudCachedError, *, lost: bool = False) -> bool:
         """Wait before the next try; return whether there was a wait.
 
-        lost: the store is well, a rival was faster. Waits get shorter again then as time runs out, so that whoever
-        has lost for long comes before those who have just begun.
+        lost: the store is well, but another writer was faster. Then waits get shorter again as time runs out, so that a
+        caller that keeps losing gets ahead of newcomers.
 
-        Raises *error* instead, when the time would be over after the wait, or is.
+        Raises *error* instead if the time is over, or would be after the wait.
         """
         self.tries += 1
-        wait = 0.0 if self.tries == 1 else self._jitter(lost)
+        if self.tries == 1:
+            wait = 0.0
+        elif lost:
+            # Without this, of 16 workers x 50 increments of one key, one or two lost for all of 5 s (measured on Ceph).
+            wait = self._backoff.wait(max(_FIRST_WAIT, self.left / 10))
+        else:
+            wait = self._backoff.wait()
         if wait >= self.left:
             raise error
         if wait:
             self._clock.sleep(wait)
-            if not self.left:  # a busy machine slept for too long: the next try would only say that it had no time
+            if not self.left:  # a busy machine slept too long: the next try would only report that it had no time
                 raise error
         return wait > 0
 
-    def _jitter(self, lost: bool) -> float:
-        bound = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self.tries - 2, 10))
-        if lost:
-            # Of 16 workers x 50 increments at one key, one or two had lost for all of 5 s before (measured on Ceph).
-            bound = min(bound, max(_FIRST_WAIT, self.left / 10))
-        return random.uniform(0, bound)  # noqa: S311 - spreads load, protects nothing
-
 
 class LongBudget(Budget):
-    """The time left of an operation that moves much: each of its steps may take no longer than *step* seconds."""
+    """The time left of an operation that moves a lot of data: each request may take at most *step* seconds."""
 
     __slots__ = ("_step",)
 
@@ -72,5 +90,5 @@ class LongBudget(Budget):
 
     @property
     def left(self) -> float:
-        """Return the seconds that the next step may take; never negative."""
+        """The seconds that the next request may take; never negative."""
         return min(super().left, self._step)

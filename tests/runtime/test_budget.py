@@ -1,4 +1,4 @@
-"""The time budget: one repetition at once, then random waits, and never past the end."""
+"""The time budget: one repetition at once, then random waits, and never past the end; and the waits by themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from cloudcached import StoreBusy
-from cloudcached.runtime.budget import Budget
+from cloudcached.runtime.budget import Backoff, Budget
 from cloudcached.testing import FakeClock
 
 BUSY = StoreBusy("busy")
@@ -127,3 +127,37 @@ def test_who_slept_for_too_long_tells_what_failed(monkeypatch):
     with pytest.raises(StoreBusy) as caught:
         budget.spend(error)
     assert caught.value is error
+
+
+def test_who_keeps_losing_waits_less_and_less(clock, monkeypatch):
+    """No longer than a tenth of the time that is left, so that newcomers are behind."""
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    budget, lefts = Budget(clock, 5), []
+
+    def keep_losing() -> None:
+        while True:
+            lefts.append(budget.left)
+            budget.spend(BUSY, lost=True)
+
+    with pytest.raises(StoreBusy):
+        keep_losing()
+    assert clock.waits[:6] == [0.01, 0.02, 0.04, 0.08, 0.16, 0.32]
+    assert clock.waits[6:] == [pytest.approx(max(0.01, min(0.5, left / 10))) for left in lefts[7:-1]]
+    assert clock.waits[-1] == 0.01
+
+
+class TestBackoff:
+    def test_waits_double_up_to_the_longest(self, monkeypatch):
+        monkeypatch.setattr("random.uniform", lambda low, high: high)
+        backoff = Backoff(0.05, 1)
+        assert [backoff.wait() for _ in range(8)] == [0.05, 0.1, 0.2, 0.4, 0.8, 1, 1, 1]
+
+    def test_a_wait_is_at_least_half_its_bound(self):
+        firsts = [Backoff(1, 2).wait() for _ in range(300)]
+        assert 0.5 <= min(firsts) < 0.55
+        assert 0.95 < max(firsts) <= 1
+
+    def test_a_wait_may_be_bounded_once_more(self, monkeypatch):
+        monkeypatch.setattr("random.uniform", lambda low, high: high)
+        backoff = Backoff(1, 8)
+        assert [backoff.wait(most) for most in (2, 1, 9, 3)] == [1, 1, 4, 3]
