@@ -1,15 +1,23 @@
-"""Values that are computed when they are missing, without a stampede of all who miss them.
+"""Values that are computed when they are missing, without a stampede of all callers that miss them.
 
-What keeps callers from computing the same at once:
+What keeps callers from computing the same value at once:
 
-* Single flight: of all threads and tasks of a process one computes, the others get what it got (``flights``).
-* A lease: of all processes in the world one computes, the others look for its value (``lock=``).
+* Single flight: of all threads and tasks of a process one computes; the others get its result (``single_flight``).
+* A lease (``lock=``): of all processes in the world one computes; the others poll for its value.
 * Early recomputation (``early=``) by XFetch: Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic Cache Stampede
   Prevention", PVLDB 8(8), 2015. Each caller recomputes before the deadline with a probability that grows towards it,
-  the sooner the longer the computation took: when ``now - cost * early * ln(random) >= deadline``.
-* Stale values (``stale=``): beyond its time to expire a value is still served for so many seconds, while one caller
-  refreshes it in the background; so also when that fails.
-* Jitter (``jitter=``): what was written together does not expire together.
+  and the earlier the longer the computation took: when ``now - cost * early * ln(random) >= deadline``.
+* Stale values (``stale=``): for so many seconds after its time to expire a value is still served, while one caller
+  refreshes it in the background; also if the refresh fails.
+* Jitter (``jitter=``): entries that were written together do not expire together.
+
+A caller that misses a key has one of three parts, first in its process (a flight), then in the world (a lease):
+
+* It **leads**: it computes, and the others get its value.
+* It **waits** for the leader's value.
+* It goes **alone**: it computes although another one does. In its process, if waiting could be a wait for itself, or if
+  the shared value cannot be decoded; such a value is returned and not stored. In the world, if no lease can be had, or
+  if the holder takes longer than the lease; such a value is stored, unless the holder's came first.
 """
 
 from __future__ import annotations
@@ -20,7 +28,7 @@ import math
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from .._types import TimeToExpire
 from ..engine.engine import Engine
@@ -41,9 +49,9 @@ from .single_flight import Flight, Flights, Landed
 
 log = logging.getLogger("cloudcached")
 
-#: Seconds of the lease of ``lock=True``, and until one of those who wait for a flight computes too.
+#: Seconds of the lease of ``lock=True``, and until one of those who wait for a flight starts computing too.
 PATIENCE = 60.0
-#: Seconds between two looks for the value that another process computes: the first, and the longest.
+#: Seconds between two looks for the value that another process computes: the first wait, and the longest.
 _FIRST_WAIT = 0.05
 _LONGEST_WAIT = 1.0
 
@@ -58,23 +66,25 @@ class Policy(NamedTuple):
     #: Seconds of the lease; 0 for none.
     lease: float = 0.0
     early: float = 0.0
+    #: Seconds.
     stale: float = 0.0
+    #: A fraction of the time to expire.
     jitter: float = 0.0
 
     @classmethod
     def parse(
         cls, time_to_expire: TimeToExpire, lock: bool | float, early: float, stale: float | dt.timedelta, jitter: float
     ) -> Policy:
-        """Raise ``ConfigError`` for what makes no sense."""
+        """Check the options. Raises ``ConfigError`` for values that make no sense."""
         lease = PATIENCE if lock is True else _number("lock", lock)
         stale = _number("stale", stale.total_seconds() if isinstance(stale, dt.timedelta) else stale)
         jitter = _number("jitter", jitter)
         if jitter >= 1:
-            raise ConfigError(f"jitter is a part of the time to expire, 0 <= jitter < 1; not {jitter!r}")
+            raise ConfigError(f"jitter is a fraction of the time to expire, 0 <= jitter < 1; not {jitter!r}")
         return cls(seconds_of(time_to_expire), lease, _number("early", early), stale, jitter)
 
     def deadlines(self, now: float, draw: Callable[[], float]) -> tuple[int | None, int | None]:
-        """Return the soft deadline, ``None`` where there is none, and the hard one, for an entry written at *now*."""
+        """Return the soft deadline (``None`` if there is none) and the hard one of an entry written at *now*."""
         seconds = self.time_to_expire
         if seconds is None:
             return None, None
@@ -92,7 +102,7 @@ def _number(name: str, value: object) -> float:
 
 
 class Call(NamedTuple):
-    """One caller's wish."""
+    """One caller's request."""
 
     place: Place
     compute: Callable[[], Any]
@@ -101,8 +111,43 @@ class Call(NamedTuple):
     awaited: bool
 
 
+class _Job(NamedTuple):
+    """A leader's task: to make a value, and to land the flight with it."""
+
+    call: Call
+    flight: Flight
+    #: What the caller found. The new value replaces this entry only. If it is live, the job is a refresh.
+    base: Snapshot
+    #: Whether to look once more before computing: somebody may have stored the value since *base* was found.
+    recheck: bool = False
+    #: Whether the value is stored; a read-only client only returns it.
+    stores: bool = True
+
+
+# The outcome of asking for a key's lease is one of three.
+
+
+class _Lead(NamedTuple):
+    """Compute, then release the lease."""
+
+    lease: Lock
+
+
+class _Waited(NamedTuple):
+    """Compute nothing: this is another process's value, or the live one that was to be refreshed."""
+
+    seen: Snapshot
+
+
+class _Alone(NamedTuple):
+    """Compute without a lease: none can be had, or its holder takes too long."""
+
+
+_Turn: TypeAlias = "_Lead | _Waited | _Alone"
+
+
 class Fills:
-    """Computes what is missing in one cache. Thread-safe; does no I/O when made. *draw* is for tests."""
+    """Computes the missing values of one cache. Thread-safe; the constructor does no I/O. *draw* is for tests."""
 
     def __init__(
         self,
@@ -122,43 +167,43 @@ class Fills:
         self._flights = PerProcess(lambda: Flights(engine.clock, patience))
 
     def place(self, key: str) -> Place:
-        """Return where *key* lives. Raises ``KeyRejected``."""
+        """Return the place of *key*. Raises ``KeyRejected``."""
         return self._engine.place(key)
 
     def given(self, place: Place, value: Any, policy: Policy) -> Any:
-        """Return the live value, or store *value*, which nobody can compute anew, and return what is stored."""
+        """Return the live value, or store *value* (a constant: there is nothing to recompute) and return what is stored."""
         policy = policy._replace(early=0.0, stale=0.0)
-        seen = self._peek(place)
+        seen = self._find(place)
         if seen.live:
             return seen.value
         drops = self._silencer.refuses_write(_VERB)
         return (self._encode(value, policy) if drops else self._store(place, value, policy, seen)).value
 
     def computed(self, call: Call) -> Effects[Any]:
-        """Return the live value, or compute and store it, and return what is stored."""
+        """Return the live value, or compute and store one, and return what is stored."""
         now = self._engine.clock.monotonic
         began = now()
         try:
-            return (yield from self._computed(call))
+            return (yield from self._find_or_compute(call))
         finally:
             self._counters.calls[_VERB].add(now() - began)
 
-    def _computed(self, call: Call) -> Effects[Any]:
+    def _find_or_compute(self, call: Call) -> Effects[Any]:
         flights, key = self._flights(), call.place.object_key
         landings = flights.landings(key)
-        seen = yield Request(self._peek, call.place)
+        seen = yield Request(self._find, call.place)
         self._counters.counts["looked"] += 1
         if not seen.live:
             self._counters.counts["misses"] += 1
-            return (yield from self._missed(call, seen, landings))
+            return (yield from self._fill(call, seen, landings))
         if not self._is_due(seen.meta, call.policy):
             return seen.value
         if not call.policy.stale:
-            return (yield from self._refreshed(call, seen))
-        if flights.begin_aside(key):
-            given_up = partial(flights.end_aside, key, rest=True)
+            return (yield from self._refresh_early(call, seen))
+        if flights.begin_refresh(key):
+            given_up = partial(flights.end_refresh, key, failed=True)
             try:
-                yield Background(Work(self._refresh_aside(call, seen), given_up))
+                yield Background(Work(self._refresh_in_background(call, seen), given_up))
             except RuntimeError as error:  # the process is about to end
                 given_up()
                 self._not_refreshed(call, error)
@@ -166,7 +211,7 @@ class Fills:
         return seen.value
 
     def _is_due(self, meta: Meta | None, policy: Policy) -> bool:
-        """Tell whether somebody should compute a live entry anew, and this caller is to be the one."""
+        """Whether a live entry is to be recomputed, by this caller."""
         if meta is None or not (policy.stale or policy.early) or self._engine.read_only:
             return False
         now = self._engine.clock.time()
@@ -177,74 +222,79 @@ class Fills:
         ahead = -math.log(1 - self._draw()) * policy.early * meta.cost_ms / 1000
         return is_expired(meta.expires_ms if meta.fresh_ms is None else meta.fresh_ms, now + ahead)
 
-    # Who computes
+    # In this process: who computes
 
-    def _missed(self, call: Call, seen: Snapshot, landings: int) -> Effects[Any]:
-        """Lead a flight, or wait for it."""
+    def _fill(self, call: Call, seen: Snapshot, landings: int) -> Effects[Any]:
+        """Return the value of a key that *seen* has none of: lead its flight, wait for it, or compute alone."""
         flights, key = self._flights(), call.place.object_key
         while True:
             flight, leads = flights.enter(key, call.policy.lease, needs_pool=call.awaited)
             if leads:
-                # What landed between the look and here may be what is missing.
-                again = flights.landings(key) != landings
-                return (yield from self._led(flight, self._lead(call, flight, seen, again=again)))
+                # What landed since this caller looked may be the value that it misses.
+                recheck = flights.landings(key) != landings
+                return (yield from self._lead(_Job(call, flight, seen, recheck)))
             if self._must_not_wait(flight, call):
                 return (yield Compute(call.compute))
             self._counters.add("waited")
             if (yield Wait(flight.landing, flights.left(flight))):
-                seen_there, error = flight.landing.result()
-                if error is not None:
-                    raise error
-                if seen_there is None:
-                    continue
-                try:
-                    return (yield Request(self._own, seen_there))
-                except EntryRefused:  # what can be encoded and not decoded is a miss for everybody
-                    return (yield Compute(call.compute))
-            if flights.relieve(flight):
-                return (yield from self._led(flight, self._lead(call, flight, seen)))
+                landed = flight.landing.result()
+                if not landed.is_empty:
+                    return (yield from self._share(call, landed))
+            elif flights.relieve(flight):  # its leader seems to hang: this caller leads too
+                return (yield from self._lead(_Job(call, flight, seen)))
 
-    def _led(self, flight: Flight, effects: Effects[Snapshot]) -> Effects[Any]:
-        made: Snapshot = yield Shielded(Work(effects, partial(self._flights().land, flight, Landed())))
+    def _lead(self, job: _Job) -> Effects[Any]:
+        """Make the value, even if this caller is cancelled: others wait for it."""
+        given_up = partial(self._flights().land, job.flight, Landed())
+        made: Snapshot = yield Shielded(Work(self._fly(job), given_up))
         return made.value
 
     @staticmethod
     def _must_not_wait(flight: Flight, call: Call) -> bool:
-        """Tell whether a wait for *flight* could be a wait for oneself, or for a thread or loop that it holds up."""
+        """Whether to wait for *flight* could be to wait for oneself, or to block a thread or an event loop that it needs."""
         if flight in computing.get():
             return True
         return flight.needs_pool and not call.awaited and (is_inside() or is_on_loop())
 
-    def _own(self, seen: Snapshot) -> Any:
-        """Return a value of one's own: a caller must not change what others get."""
+    def _share(self, call: Call, landed: Landed) -> Effects[Any]:
+        """Return the leader's value, or raise its error."""
+        if landed.error is not None:
+            raise landed.error
+        try:
+            return (yield Request(self._copy, landed.seen))
+        except EntryRefused:  # a value that can be encoded but not decoded is a miss for everybody
+            return (yield Compute(call.compute))
+
+    def _copy(self, seen: Snapshot) -> Any:
+        """Return a value of the caller's own: changing it must not change what others get."""
         if seen.meta is None or seen.meta.type != PICKLE:
             return seen.value
         return self._engine.codec.decode(seen.meta, seen.data)
 
-    def _refreshed(self, call: Call, seen: Snapshot) -> Effects[Any]:
-        """Compute anew what is still live; whatever prevents that, the live value is there."""
+    def _refresh_early(self, call: Call, seen: Snapshot) -> Effects[Any]:
+        """Recompute a value that is still live; if anything prevents that, return the live one."""
         flight, leads = self._flights().enter(call.place.object_key, call.policy.lease, needs_pool=call.awaited)
         if not leads:
             return seen.value
         self._counters.add("early")
         try:
-            return (yield from self._led(flight, self._lead(call, flight, seen, again=_is_near(seen), patient=False)))
+            return (yield from self._lead(_Job(call, flight, seen, recheck=_is_near(seen))))
         except Exception as error:  # noqa: BLE001 - logged and counted
             self._not_refreshed(call, error)
             return seen.value
 
-    def _refresh_aside(self, call: Call, seen: Snapshot) -> Effects[None]:
-        """Compute anew in the background what is served stale meanwhile."""
+    def _refresh_in_background(self, call: Call, seen: Snapshot) -> Effects[None]:
+        """Recompute a value that is served stale meanwhile."""
         flights, key, failed = self._flights(), call.place.object_key, True
         try:
             flight, leads = flights.enter(key, call.policy.lease, needs_pool=call.awaited)
             if leads:
-                yield from self._lead(call, flight, seen, again=_is_near(seen), patient=False)
+                yield from self._fly(_Job(call, flight, seen, recheck=_is_near(seen)))
             failed = False
         except Exception as error:  # noqa: BLE001 - logged and counted
             self._not_refreshed(call, error)
         finally:
-            flights.end_aside(key, rest=failed)
+            flights.end_refresh(key, failed=failed)
 
     def _not_refreshed(self, call: Call, error: Exception) -> None:
         self._counters.add("refresh_failed")
@@ -253,102 +303,95 @@ class Fills:
             "%r was not refreshed and is served as it is: %r", call.place.key, error, exc_info=error, extra=fields
         )
 
-    # Computing
+    # In the world: the leader's work
 
-    def _lead(
-        self, call: Call, flight: Flight, base: Snapshot, *, again: bool = False, patient: bool = True
-    ) -> Effects[Snapshot]:
-        """Make the value, and land *flight* with it, or with what came instead."""
+    def _fly(self, job: _Job) -> Effects[Snapshot]:
+        """Make the value, and land the flight with it, or with the error."""
         flights = self._flights()
         try:
-            made = yield from self._made(call, flight, base, again=again, patient=patient)
+            made = yield from self._make(job)
         except BaseException as error:
-            flights.land(flight, Landed(error=error if isinstance(error, Exception) else None))
+            flights.land(job.flight, Landed(error=error if isinstance(error, Exception) else None))
             raise
-        # What was seen before was not made: nobody else is to get it, late as it may be.
-        flights.land(flight, Landed(None if made is base else made))
+        # The entry that was to be refreshed is not a new value: nobody else should get it, as late as it may be.
+        flights.land(job.flight, Landed(None if made is job.base else made))
         return made
 
-    def _made(self, call: Call, flight: Flight, base: Snapshot, *, again: bool, patient: bool) -> Effects[Snapshot]:
-        """Compute and store the value, unless somebody else does or has; under a lease where *call* asks for one."""
-        drops = self._silencer.refuses_write(_VERB)
-        if drops or not call.policy.lease:
-            return (yield from self._fresh(call, flight, base, again=again, drops=drops))
-        lock, seen = yield from self._turn(call, base, patient=patient)
-        if seen is not None:
-            return seen
+    def _make(self, job: _Job) -> Effects[Snapshot]:
+        """Compute the value and store it, unless somebody else has; under a lease if the call asks for one."""
+        if self._silencer.refuses_write(_VERB):
+            return (yield from self._compute(job._replace(stores=False)))
+        if not job.call.policy.lease:
+            return (yield from self._compute(job))
+        turn = yield from self._turn(job)
+        if isinstance(turn, _Waited):
+            return turn.seen
+        job = job._replace(recheck=True)  # the last holder may have stored the value just before
+        if isinstance(turn, _Alone):
+            return (yield from self._compute(job))
         try:
-            made = yield from self._fresh(call, flight, base, again=True)
+            made = yield from self._compute(job)
         except GeneratorExit:  # nobody is left to send a request; the lease ends by itself
             raise
         except BaseException:
-            yield from self._release(lock)
+            yield Request(turn.lease.release_quietly)
             raise
-        yield from self._release(lock)
+        yield Request(turn.lease.release_quietly)
         return made
 
-    def _fresh(
-        self, call: Call, flight: Flight, base: Snapshot, *, again: bool, drops: bool = False
-    ) -> Effects[Snapshot]:
-        """Compute and store the value; with *again* only after another look."""
-        if again:
+    def _turn(self, job: _Job) -> Effects[_Turn]:
+        """Ask for the key's lease, and look for its holder's value, until one of the three outcomes is clear."""
+        clock, seconds, backoff = self._engine.clock, job.call.policy.lease, Backoff(_FIRST_WAIT, _LONGEST_WAIT)
+        lease = Lock(self._engine, job.call.place.key, kind="fill", timeout=seconds, blocking=False)
+        end = clock.monotonic() + seconds
+        while True:
+            turn: _Turn | None = yield Request(self._take, lease)
+            if turn is not None:
+                return turn
+            if job.base.live:  # nobody waits for a refresh
+                return _Waited(job.base)
+            pause = backoff.wait()
+            if clock.monotonic() + pause > end:
+                return _Alone()
+            yield Pause(clock, pause)
+            seen = yield Request(self._look, job.call.place)
+            if _is_new(seen, job.base):
+                return _Waited(seen)
+
+    def _take(self, lease: Lock) -> _Lead | _Alone | None:
+        """Take *lease*; ``None`` if another process holds it."""
+        try:
+            return _Lead(lease) if lease.acquire() else None
+        except StoreError as error:
+            self._silencer.take(_VERB, error)
+        except (LockError, OutcomeUnknown) as error:
+            log.warning("%r is computed without a lease: %s", lease.name, error)
+        return _Alone()
+
+    def _compute(self, job: _Job) -> Effects[Snapshot]:
+        """Compute the value and store it; if the job says so, look first, and compute only if there is no new value."""
+        call, base = job.call, job.base
+        if job.recheck:
             seen: Snapshot = yield Request(self._look, call.place)
             if _is_new(seen, base):
                 return seen
             base = seen
         clock = self._engine.clock
         began = clock.monotonic()
-        value = yield Compute(call.compute, flight)
+        value = yield Compute(call.compute, job.flight)
         cost = clock.monotonic() - began
         self._counters.add("computed")
         made: Snapshot
-        if drops:
-            made = yield Request(self._encode, value, call.policy)
-        else:
+        if job.stores:
             made = yield Request(self._store, call.place, value, call.policy, base, cost)
+        else:
+            made = yield Request(self._encode, value, call.policy)
         return made
-
-    @staticmethod
-    def _release(lock: Lock | None) -> Effects[None]:
-        if lock is not None:
-            yield Request(lock.release_quietly)
-
-    def _turn(self, call: Call, base: Snapshot, *, patient: bool) -> Effects[tuple[Lock | None, Snapshot | None]]:
-        """Take the lease of *call*'s key, or wait for the value of the one who has it.
-
-        Returns the lock that is to be released, if it was taken; and the value, where nothing is to be computed.
-        """
-        clock, lease, backoff = self._engine.clock, call.policy.lease, Backoff(_FIRST_WAIT, _LONGEST_WAIT)
-        lock = Lock(self._engine, call.place.key, kind="fill", timeout=lease, blocking=False)
-        end = clock.monotonic() + lease
-        while True:
-            taken = yield Request(self._take, lock)
-            if taken is not False:
-                return (lock if taken else None), None
-            if not patient:
-                return None, base
-            pause = backoff.wait()
-            if clock.monotonic() + pause > end:
-                return None, None
-            yield Pause(clock, pause)
-            seen = yield Request(self._look, call.place)
-            if _is_new(seen, base):
-                return None, seen
-
-    def _take(self, lock: Lock) -> bool | None:
-        """Tell whether *lock* was taken; ``None`` where that cannot be told: then it goes without."""
-        try:
-            return lock.acquire()
-        except StoreError as error:
-            self._silencer.take(_VERB, error)
-        except (LockError, OutcomeUnknown) as error:
-            log.warning("%r is computed without a lease: %s", lock.name, error)
-        return None
 
     # The store
 
-    def _peek(self, place: Place) -> Snapshot:
-        """Return what is there, from the near tier where there is one."""
+    def _find(self, place: Place) -> Snapshot:
+        """Return what is under *place*, from the near tier if there is one. Cost: at most 1 GET."""
         try:
             return self._reader.snapshot(place)
         except StoreError as error:
@@ -356,6 +399,7 @@ class Fills:
             return NOTHING
 
     def _look(self, place: Place) -> Snapshot:
+        """Return what is under *place* in the store. Cost: 1 GET."""
         try:
             return self._engine.get(place, self._engine.budget())
         except StoreError as error:
@@ -363,7 +407,7 @@ class Fills:
             return NOTHING
 
     def _encode(self, value: Any, policy: Policy, cost: float = 0.0) -> Snapshot:
-        """Return *value* as an entry that was seen."""
+        """Return *value* as the entry that would be stored; *cost*: the seconds that computing it took."""
         engine = self._engine
         now = engine.clock.time()
         fresh, deadline = policy.deadlines(now, self._draw)
@@ -374,7 +418,10 @@ class Fills:
         return Snapshot(None, meta._replace(fresh_ms=fresh, cost_ms=cost_ms), data, value)
 
     def _store(self, place: Place, value: Any, policy: Policy, base: Snapshot, cost: float = 0.0) -> Snapshot:
-        """Store *value* over *base*; return what is there afterwards, which may be a rival's."""
+        """Store *value* over *base*; return what is there afterwards, which may be another writer's.
+
+        Cost: 1 conditional PUT; + 1 GET if another writer was faster, and again for each race lost.
+        """
         engine = self._engine
         stored = made = self._encode(value, policy, cost)
 
@@ -384,7 +431,7 @@ class Fills:
                 stored = seen
                 return None
             if made.meta is None or (base.live and seen.etag != base.etag):
-                return None  # what was removed while it was computed anew is not revived
+                return None  # an entry that was removed while it was recomputed is not revived
             return made.meta, made.data
 
         if made.meta is None or is_expired(made.meta.expires_ms, engine.clock.time()):
@@ -397,10 +444,10 @@ class Fills:
 
 
 def _is_near(seen: Snapshot) -> bool:
-    """Tell whether the near tier had it: it may be old, and cannot be written over as it is."""
+    """Whether it comes from the near tier: then it may be old, and no conditional write can be based on it."""
     return seen.meta is not None and not seen.meta.nonce
 
 
 def _is_new(seen: Snapshot, base: Snapshot) -> bool:
-    """Tell whether somebody has stored a value since *base* was seen."""
+    """Whether somebody has stored a value since *base* was found."""
     return seen.live and seen.etag != base.etag

@@ -1,4 +1,7 @@
-"""Single flight: of all threads and tasks of a process that miss one key, one computes, and the others wait for it."""
+"""Single flight: of all threads and tasks of a process that miss a key, one computes, and the others wait for its result.
+
+A *flight* is one such computation under way: its leader must *land* it, with a value or an error for those who wait.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,24 @@ from typing import Final, NamedTuple
 from .._types import Clock
 from ..engine.snapshot import Snapshot
 
-#: Landings are counted for keys that share one of so many slots.
+#: Landings are counted in this many slots, which keys share.
 _SLOTS: Final = 256
-#: Seconds until what could not be refreshed is tried again.
+#: Seconds until a refresh that failed is tried again.
 REST_SECONDS: Final = 5.0
-#: Refreshes under way at once: they share the pool with everybody's requests.
-MOST_ASIDE: Final = 8
+#: Background refreshes under way at once: they share the pool with everybody's requests.
+MOST_REFRESHES: Final = 8
 
 
 class Landed(NamedTuple):
-    """What came of a flight; neither of the two: it was given up (cancelled, interrupted)."""
+    """The result of a flight: a value or an error, or neither where there is nothing that others could use."""
 
     seen: Snapshot | None = None
     error: Exception | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether those who wait have to try again: the leader was cancelled or interrupted, or made nothing new."""
+        return self.seen is None and self.error is None
 
 
 class Flight:
@@ -35,18 +43,19 @@ class Flight:
         #: Nobody can cancel it: it counts as running.
         self.landing: Future[Landed] = Future()
         self.landing.set_running_or_notify_cancel()
-        #: Seconds after which one of those who wait begins to compute too, and when that is, by the monotonic clock.
+        #: Seconds after which one of those who wait starts computing too.
         self.patience = patience
+        #: When the next one does, by the monotonic clock.
         self.relief = now + patience
-        #: Whether it takes threads of the pool to land, as one on an event loop does.
+        #: Whether it needs threads of the pool to land, as a flight on an event loop does.
         self.needs_pool = needs_pool
 
 
 class Flights:
     """The flights of one cache in one process. Thread-safe.
 
-    patience: seconds that are waited for a flight before one of those who wait computes too. A leader always lands,
-    so this is for computations that hang, and for two that wait for each other.
+    patience: seconds to wait for a flight before one of those who wait starts computing too. A leader always lands its
+    flight, so this is for computations that hang, and for two that wait for each other.
     """
 
     def __init__(self, clock: Clock, patience: float) -> None:
@@ -55,12 +64,13 @@ class Flights:
         self._lock = threading.Lock()
         self._under_way: dict[str, Flight] = {}
         self._landings = [0] * _SLOTS
-        self._aside = 0
-        #: By key: until when no refresh is begun; for ever while one is under way.
+        #: The number of background refreshes under way.
+        self._refreshes = 0
+        #: By key: the time before which no refresh begins; infinite while one is under way.
         self._resting: dict[str, float] = {}
 
     def enter(self, key: str, patience: float, *, needs_pool: bool) -> tuple[Flight, bool]:
-        """Return the flight of *key*, and whether the caller leads it; then the caller must land it."""
+        """Return the flight of *key*, and whether the caller leads it; a leader must land it."""
         with self._lock:
             flight = self._under_way.get(key)
             if flight is not None:
@@ -70,11 +80,11 @@ class Flights:
             return flight, True
 
     def left(self, flight: Flight) -> float:
-        """Return the seconds until somebody is to relieve the leader."""
+        """Return the seconds until one of those who wait is to relieve the leader."""
         return max(0.0, flight.relief - self._now())
 
     def relieve(self, flight: Flight) -> bool:
-        """Tell whether the caller is to compute too; one of those who wait is, each time that this was too long."""
+        """Whether the caller is to compute too: one of those who wait is, each time that *patience* has run out."""
         with self._lock:
             if self._under_way.get(flight.key) is not flight or self._now() < flight.relief:
                 return False
@@ -82,7 +92,7 @@ class Flights:
             return True
 
     def land(self, flight: Flight, landed: Landed) -> None:
-        """Tell all who wait; of several who computed for one flight the first does."""
+        """End *flight* and tell all who wait; if several have computed for it, only the first one to land counts."""
         with self._lock:
             if self._under_way.get(flight.key) is not flight:
                 return
@@ -91,22 +101,22 @@ class Flights:
         flight.landing.set_result(landed)
 
     def landings(self, key: str) -> int:
-        """Return a number that grows with each landing of *key*: who missed it before one looks again."""
+        """Return a number that grows with each landing of *key*: if it grew since a miss, the value may be there now."""
         return self._landings[hash(key) % _SLOTS]
 
-    def begin_aside(self, key: str) -> bool:
-        """Tell whether the caller is to refresh *key*; then it must call ``end_aside``."""
+    def begin_refresh(self, key: str) -> bool:
+        """Whether the caller is to refresh *key* in the background; then it must call ``end_refresh``."""
         with self._lock:
-            if self._aside >= MOST_ASIDE or self._now() < self._resting.get(key, -math.inf):
+            if self._refreshes >= MOST_REFRESHES or self._now() < self._resting.get(key, -math.inf):
                 return False
-            self._aside += 1
+            self._refreshes += 1
             self._resting[key] = math.inf
             return True
 
-    def end_aside(self, key: str, *, rest: bool) -> None:
-        """End a refresh; with *rest* the next one waits for a while."""
+    def end_refresh(self, key: str, *, failed: bool) -> None:
+        """End a background refresh; after one that *failed*, the next begins ``REST_SECONDS`` later at the earliest."""
         with self._lock:
             now = self._now()
-            self._aside -= 1
-            self._resting[key] = now + REST_SECONDS if rest else now
+            self._refreshes -= 1
+            self._resting[key] = now + REST_SECONDS if failed else now
             self._resting = {key: until for key, until in self._resting.items() if until > now}

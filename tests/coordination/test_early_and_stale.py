@@ -16,7 +16,7 @@ from store_doubles import CountingStore, FaultyStore, fail, wrap
 from cloudcached import MISSING, AccessDenied, Client, ConfigError
 from cloudcached.coordination.get_or_put import Policy
 from cloudcached.coordination.locks import Lock
-from cloudcached.coordination.single_flight import MOST_ASIDE, REST_SECONDS
+from cloudcached.coordination.single_flight import MOST_REFRESHES, REST_SECONDS
 from cloudcached.entry.format import Meta
 from cloudcached.testing import FakeClock
 
@@ -251,7 +251,7 @@ class TestStale:
         assert work.calls == 2
 
     def test_so_many_refreshes_at_once_and_no_more(self, client, clock, work):
-        keys = [f"key {number}" for number in range(MOST_ASIDE + 3)]
+        keys = [f"key {number}" for number in range(MOST_REFRESHES + 3)]
         for key in keys:
             client.get_or_put(key, work, 10, stale=20)
         clock.advance(15)
@@ -259,7 +259,7 @@ class TestStale:
         before = work.calls
         for key in keys:
             client.get_or_put(key, work, 10, stale=20)
-        until(lambda: work.calls == before + MOST_ASIDE)
+        until(lambda: work.calls == before + MOST_REFRESHES)
         work.go_on()
         settle(client)
         for key in keys:

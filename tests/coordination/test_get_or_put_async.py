@@ -281,7 +281,7 @@ def test_a_loop_that_ends_before_it_begins_leaves_none_either(work):
 
     for loops in range(20):
         asyncio.run(one_turn(loops))
-        until(lambda: not flights._under_way and not flights._aside)
+        until(lambda: not flights._under_way and not flights._refreshes)
         clock.advance(11 if loops % 3 else 40)
     assert client.get_or_put("k", work, 10)
 

@@ -53,7 +53,7 @@ def until(condition: Callable[[], Any]) -> None:
 
 def settle(client: Client) -> None:
     """Wait until nothing is refreshed any more."""
-    until(lambda: not client.fills._flights()._aside)
+    until(lambda: not client.fills._flights()._refreshes)
 
 
 def waiting(client: Client) -> int:
