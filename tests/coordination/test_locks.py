@@ -103,6 +103,24 @@ class TestOneHolder:
         with lock:
             assert lock.fencing == 2
 
+    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+    def test_a_forked_child_holds_nothing_of_its_parents(self, local: Client) -> None:
+        """However often it asks."""
+        lock = local.lock("name")
+        lock.acquire()
+        child = os.fork()
+        if not child:
+            code = 2
+            try:
+                signal.alarm(20)
+                code = int(any(lock.acquire(blocking=False) for _ in range(3)) or lock.owned())
+                with pytest.raises(LockError):
+                    lock.release()
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert lock.owned()
+
     def test_an_exception_inside_releases(self, client: Client) -> None:
         with pytest.raises(ZeroDivisionError), client.lock("name"):
             _ = 1 / 0
