@@ -1,4 +1,4 @@
-"""The clock that is used where none is passed in."""
+"""The default clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time as _time
 
 
 class SystemClock:
-    """The machine's own clocks (``cloudcached._types.Clock``)."""
+    """The clocks of this machine, as a ``cloudcached._types.Clock``."""
 
     time = staticmethod(_time.time)
     monotonic = staticmethod(_time.monotonic)

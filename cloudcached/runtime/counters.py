@@ -1,4 +1,4 @@
-"""What happened inside a client: counts, and how long its calls and its requests took."""
+"""A client's statistics: counts, and how long its calls and its requests took."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-#: Buckets of a histogram: the last one begins at 2**62 microseconds, which nothing takes.
+#: Buckets of a histogram: the last one begins at 2**62 microseconds, longer than anything takes.
 _BUCKETS: Final = 64
-#: The lower end of the buckets that are shown, as a power of two of a microsecond, and the upper one (67 s).
+#: The bounds of the buckets that are shown, as powers of two in microseconds: from 2 us to 67 s.
 _SHOWN: Final = range(1, 27)
 
-#: Is told the name of what was counted, and how often it happened.
+#: Is called with the name of a count, and by how much it grew.
 Listener = Callable[[str, int], None]
 
 
 class Histogram:
-    """How often something took how long: bucket *n* is for less than 2**n microseconds, from the one before on.
+    """A latency histogram: bucket *n* counts durations from 2**(n-1) up to 2**n microseconds.
 
-    Not locked: under CPython's lock an increment is one step. ``Client.get`` and ``Engine`` write ``add`` out, since
-    a call in code that runs cold, after a wait for the network, costs more than all the rest.
+    Not locked: under CPython's lock an increment is one step. ``Client.get`` and ``Engine`` write ``add`` out inline: right
+    after a wait for the network code runs cold, and one more call costs more than all the rest of the counting.
     """
 
     __slots__ = ("buckets", "seconds")
 
     def __init__(self) -> None:
         self.buckets = [0] * _BUCKETS
-        #: The sum.
+        #: The sum of all durations.
         self.seconds = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one that took so long."""
+        """Count one duration."""
         self.buckets[int(seconds * 1e6).bit_length()] += 1
         self.seconds += seconds
 
     def clear(self) -> None:
-        """Begin anew; whoever holds the histogram keeps it."""
+        """Start again from zero; references to the histogram stay valid."""
         self.buckets[:] = [0] * _BUCKETS
         self.seconds = 0.0
 
     def snapshot(self) -> Latency:
-        """Return what was counted so far."""
+        """Return the counts so far, as a value that no longer changes."""
         buckets = list(self.buckets)
         below = [sum(buckets[: end + 1]) for end in _SHOWN]
         bounds = [2**end / 1e6 for end in _SHOWN]
@@ -52,19 +52,19 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long something took, how often."""
+    """How many times something happened, and how long it took."""
 
-    #: How often it happened.
+    #: How many times it happened.
     count: int
-    #: Seconds that all of them took.
+    #: The sum of all durations, in seconds.
     seconds: float
-    #: Pairs of an upper bound in seconds, and how many took less; the rest took more than the last bound.
+    #: Pairs of an upper bound in seconds and the number of durations below it; the rest are above the last bound.
     buckets: tuple[tuple[float, int], ...]
 
     def percentile(self, percent: float) -> float:
-        """Return the seconds within which so many percent of them were done: a bucket's bound, at most twice too much.
+        """Return the seconds within which *percent* of them were done: a bucket's bound, at most twice the true value.
 
-        0.0 where there were none; infinite beyond the last bound.
+        0.0 if there were none; infinite beyond the last bound.
         """
         wanted = self.count * percent / 100
         if not self.count:
@@ -73,16 +73,16 @@ class Latency:
 
 
 class Counters:
-    """Named counts, and histograms of calls by verb, requests by kind and near hits by place; a forked child starts at zero.
+    """Named counts, and histograms of calls by method, requests by kind, near hits by place; a forked child starts at zero.
 
-    Where a server forks without Python's hooks (uWSGI may), a child goes on from its parent's counts.
+    If a server forks without Python's hooks (uWSGI may), a child continues its parent's counts.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        #: By verb: what callers waited for.
+        #: By method: the time that callers waited.
         self.calls: defaultdict[str, Histogram] = defaultdict(Histogram)
-        #: By kind (``get``, ``put``, ...): what was asked of the store, its answer read and verified.
+        #: By kind (``get``, ``put``, ...): requests to the store, reading and verifying the answer included.
         self.requests: defaultdict[str, Histogram] = defaultdict(Histogram)
         #: By place (``memory``, ``disk``): hits of the near tier.
         self.near: defaultdict[str, Histogram] = defaultdict(Histogram)
@@ -91,29 +91,29 @@ class Counters:
         _all.add(self)
 
     def add(self, name: str, count: int = 1) -> None:
-        """Count *name*, and tell those who listen; threads may lose a count against each other."""
+        """Count *name* and tell the listeners; threads may lose a count against each other."""
         self.counts[name] += count
         for listener in self._listeners:
             listener(name, count)
 
     def listen(self, listener: Listener) -> None:
-        """Tell *listener* of every count from now on, in the thread where it happens; it may raise nothing."""
+        """Call *listener* for every count from now on, in the thread where it happens; it must not raise."""
         if listener not in self._listeners:
             self._listeners = (*self._listeners, listener)
 
     def include(self, counts: Callable[[], Mapping[str, int]]) -> None:
-        """Add what somebody counts himself to every snapshot."""
+        """Add the result of *counts* to every snapshot: for parts that keep counts of their own."""
         self._included.append(counts)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Start again from zero."""
         self.counts.clear()
         for histograms in (self.calls, self.requests, self.near):
             for histogram in list(histograms.values()):
                 histogram.clear()
 
     def snapshot(self) -> dict[str, int]:
-        """Return all counts so far; ``hits`` are what was looked for and not missed."""
+        """Return all counts so far; ``hits`` are the reads that neither missed nor failed."""
         counts = Counter(self.counts)
         for group, histograms in (("calls", self.calls), ("requests", self.requests)):
             for name, histogram in list(histograms.items()):
@@ -126,7 +126,7 @@ class Counters:
         return snapshot
 
     def latencies(self) -> dict[str, Latency]:
-        """Return the histograms: calls under their verbs, requests under ``store.KIND``, hits under ``near.PLACE``."""
+        """Return the histograms: calls under their methods' names, requests under ``store.KIND``, hits under ``near.PLACE``."""
         groups = (("", self.calls), ("store.", self.requests), ("near.", self.near))
         found = {
             f"{prefix}{name}": histogram.snapshot()

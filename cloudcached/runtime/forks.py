@@ -1,7 +1,7 @@
-"""State that belongs to one process, and is made anew after a fork.
+"""State that belongs to one process, and is made again after a fork.
 
-Locks, pools and connections of the parent must not be used in a child: a lock may be held by a thread that the child
-does not have. The process id is compared at each use, since not every server runs at-fork hooks (uWSGI).
+A child must not use its parent's locks, pools and connections: a lock may be held by a thread that the child does not
+have. The process id is compared at each use, since not every server runs Python's at-fork hooks (uWSGI may not).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ T = TypeVar("T")
 class PerProcess(Generic[T]):
     """A value made by *factory* on first use, once per process.
 
-    Two threads may both make one at the very first use: all get the first that was done, the other is garbage.
-    *factory* must not mind.
+    Two threads may both make one at the very first use; then all get the one that was done first, and the other is
+    dropped, so *factory* must have no side effects.
     """
 
     __slots__ = ("_factory", "_made")
 
     def __init__(self, factory: Callable[[], T]) -> None:
         self._factory = factory
-        #: By process id: this process's value, and in a child the parent's until then.
+        #: By process id: this process's value; in a child, until it makes its own, the parent's.
         self._made: dict[int, tuple[T]] = {}
 
     def __call__(self) -> T:
@@ -40,6 +40,6 @@ class PerProcess(Generic[T]):
         return made[0]
 
     def peek(self) -> T | None:
-        """Return this process's value if there is one already."""
+        """Return this process's value, or ``None`` if it was not made yet."""
         made = self._made.get(os.getpid())
         return None if made is None else made[0]

@@ -1,13 +1,14 @@
-"""The one bounded thread pool of a process: bulk calls fan out over it, ``a...`` calls run on it.
+"""The one bounded thread pool of a process: bulk calls fan out over it, and async versions of methods run on it.
 
 Threads beat native async here: obstore's async calls cost twice the CPU time of its sync ones, and reach less than
-half of their rate.
+half their rate.
 """
 
 from __future__ import annotations
 
 import contextvars
 import functools
+import inspect
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -22,7 +23,7 @@ R = TypeVar("R")
 P = ParamSpec("P")
 S = TypeVar("S")
 
-#: Requests that are under way at once, per process.
+#: Threads of the pool: requests under way at once, per process.
 WIDTH: Final = 32
 
 _thread = threading.local()
@@ -38,12 +39,12 @@ _executor: PerProcess[ThreadPoolExecutor] = PerProcess(
 
 
 def is_inside() -> bool:
-    """Tell whether the calling thread is one of the pool's, which must not wait for others of them."""
+    """Whether the calling thread is one of the pool's: these must not wait for each other."""
     return getattr(_thread, "is_ours", False)
 
 
 def start(function: Callable[..., object], *arguments: Any) -> None:
-    """Begin *function* on the pool and do not wait for it; it may raise nothing.
+    """Start *function* on the pool and do not wait for it; it must not raise.
 
     Raises ``RuntimeError`` when the process is about to end.
     """
@@ -53,12 +54,12 @@ def start(function: Callable[..., object], *arguments: Any) -> None:
 def fan_out(
     function: Callable[[T], R], items: Iterable[T], *, ahead: int = 2 * WIDTH, settle: bool = False
 ) -> Iterator[tuple[T, R]]:
-    """Yield each item with what *function* returned for it, in order.
+    """Yield each item with the result of *function* for it, in order.
 
-    Items are taken as they are needed and at most *ahead* are waiting or done, so neither a long input nor a
-    slow consumer fills the memory. What no thread has begun when its turn comes is run by the caller: bulk work
-    inside a full pool goes on inline, where waiting would be waiting for itself. An exception of *function* ends
-    everything and is raised. settle: when it ends early, wait for what is under way.
+    Items are taken as they are needed, and at most *ahead* are waiting or done, so neither a long input nor a slow
+    consumer fills the memory. A call that no thread has begun when its turn comes is made by the caller itself: in a
+    full pool, bulk work goes on inline, where waiting would be waiting for itself. An exception of *function* ends
+    everything and is raised. settle: if the iteration ends early, wait for the calls under way.
     """
     source = iter(items)
     executor = _executor()
@@ -81,7 +82,7 @@ def fan_out(
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Yield what *items* yields; the next one is made on the pool while the last one is used."""
+    """Yield the items of *items*; the next one is made on the pool while the current one is used."""
     executor = _executor()
     nothing: Any = object()
     future = executor.submit(next, items, nothing)
@@ -97,23 +98,29 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
 
 
 async def run(function: Callable[..., R], *arguments: Any, **options: Any) -> R:
-    """Await *function* on the pool, with the context variables of the caller."""
-    import asyncio  # noqa: PLC0415 - it takes its time, and only those who await need it
+    """Run *function* on the pool and await its result; it sees the caller's context variables."""
+    import asyncio  # noqa: PLC0415 - importing it takes time, and only callers that await need it
 
     context = contextvars.copy_context()
     work = functools.partial(context.run, function, *arguments, **options)
     return await asyncio.get_running_loop().run_in_executor(_executor(), work)
 
 
-def awaited(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
-    """Return the async version of a method: same arguments, run on the shared pool."""
-    name = verb.__name__
+def awaited(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
+    """Return the async version of *method*: the same signature, run on the shared pool.
 
-    @functools.wraps(verb)
-    async def twin(self: S, /, *arguments: P.args, **options: P.kwargs) -> R:
+    It calls the method by its name, so that it also runs an override or a wrapper that was put in its place.
+    """
+    name = method.__name__
+
+    @functools.wraps(method)
+    async def async_version(self: S, /, *arguments: P.args, **options: P.kwargs) -> R:
         answer: R = await run(getattr(self, name), *arguments, **options)
         return answer
 
-    twin.__name__, twin.__qualname__ = f"a{name}", f"{verb.__qualname__.rpartition('.')[0]}.a{name}"
-    twin.__doc__ = f"Await ``{name}``, run on the shared pool."
-    return twin
+    async_version.__name__ = f"a{name}"
+    async_version.__qualname__ = f"{method.__qualname__.rpartition('.')[0]}.a{name}"
+    async_version.__doc__ = (
+        f"Async version of ``{name}``, run on the shared thread pool.\n\n{inspect.getdoc(method) or ''}"
+    )
+    return async_version

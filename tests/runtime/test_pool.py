@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import itertools
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 import pytest
 
 from cloudcached.runtime import pool
-from cloudcached.runtime.pool import WIDTH, fan_out, read_ahead, run
+from cloudcached.runtime.pool import WIDTH, awaited, fan_out, read_ahead, run
 
 #: Seconds after which a test that waits has failed.
 PATIENCE = 20
@@ -196,7 +197,7 @@ assert sum(result for _, result in fan_out(lambda n: n, range(100))) == 4950
 
 
 class TestRun:
-    """What the awaited twins do."""
+    """What the async versions of methods do."""
 
     async def test_the_result_is_awaited(self):
         assert await run(lambda a, b: (a, b), 1, b=2) == (1, 2)
@@ -243,6 +244,41 @@ class TestRun:
 
         answers = await asyncio.wait_for(asyncio.gather(*(run(bulk, base) for base in range(3 * WIDTH))), PATIENCE)
         assert answers == [sum(range(WIDTH)) + WIDTH * base for base in range(3 * WIDTH)]
+
+
+class Shop:
+    """A class with an async version of a method."""
+
+    def price(self, name: str, *, pieces: int = 1) -> tuple[str, int, str]:
+        """Return the price.
+
+        pieces: how many.
+        """
+        return name, pieces, threading.current_thread().name
+
+    aprice = awaited(price)
+
+
+class TestAwaited:
+    async def test_it_is_the_method_run_on_the_pool(self):
+        name, pieces, thread = await Shop().aprice("tea", pieces=2)
+        assert (name, pieces) == ("tea", 2)
+        assert thread.startswith("cloudcached")
+
+    async def test_it_runs_an_override(self):
+        class Sale(Shop):
+            def price(self, name: str, *, pieces: int = 1) -> tuple[str, int, str]:
+                return f"half {name}", pieces, ""
+
+        assert await Sale().aprice("tea") == ("half tea", 1, "")
+
+    def test_help_shows_the_signature_and_the_text_of_the_method(self):
+        assert inspect.signature(Shop.aprice) == inspect.signature(Shop.price)
+        assert inspect.iscoroutinefunction(Shop.aprice)
+        assert (Shop.aprice.__name__, Shop.aprice.__qualname__) == ("aprice", "Shop.aprice")
+        first, _, rest = (Shop.aprice.__doc__ or "").partition("\n\n")
+        assert first == "Async version of ``price``, run on the shared thread pool."
+        assert rest == inspect.getdoc(Shop.price)
 
 
 # One ahead
