@@ -1,3 +1,3 @@
-"""Several callers, one result: locks, leases, single flight."""
+"""Several callers, one result: locks, leases, single flight, memoized functions."""
 
 from __future__ import annotations

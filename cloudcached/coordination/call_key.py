@@ -1,7 +1,7 @@
-"""A call's arguments as a short, stable text: equal arguments have the same one in every process, and others another.
+"""A call's arguments as a short, stable text: the same for equal arguments in every process, and different for others.
 
-Neither ``repr`` nor pickle can tell: both follow the order in which a dict or a set was filled, the first shows
-addresses of objects, and the second differs between versions. So only types with one exact form are taken.
+Neither ``repr`` nor pickle will do: both depend on the order in which a dict or a set was filled, ``repr`` shows the
+addresses of objects, and pickle differs between versions. So only types with one exact form are accepted.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ..errors import KeyRejected
 
 
 def _moment(value: Any) -> str:
-    zone = getattr(value.tzinfo, "key", "")  # Paris and Berlin share their offsets, and need not for ever
+    zone = getattr(value.tzinfo, "key", "")  # Paris and Berlin have the same offsets today, but perhaps not for ever
     return f"{value.isoformat()} {value.fold} {zone}"
 
 
 _SCALARS: Final[dict[type, tuple[str, Callable[[Any], str]]]] = {
     type(None): ("n", str),
     bool: ("b", str),
-    int: ("i", hex),  # decimal text has a limit
+    int: ("i", hex),  # Python limits the length of decimal text
     float: ("f", float.hex),
     complex: ("c", lambda value: f"{value.real.hex()} {value.imag.hex()}"),
     str: ("s", str),
@@ -42,11 +42,11 @@ _SCALARS: Final[dict[type, tuple[str, Callable[[Any], str]]]] = {
 
 
 def digest(arguments: Mapping[str, Any]) -> str:
-    """Return 64 hex digits for *arguments*, which are in the order of the function's parameters.
+    """Return 64 hex digits for *arguments*, which come in the order of the function's parameters.
 
-    Types count: 1, 1.0 and ``True`` are three arguments. The order in which dicts and sets were filled does not.
-    Raises ``KeyRejected`` for a value of any other type than the base types, ``Decimal``, ``Fraction``, ``UUID``,
-    dates and times, members of enums, and the containers list, tuple, dict, set and frozenset of all these.
+    Types count: 1, 1.0 and ``True`` differ. The order in which dicts and sets were filled does not count. Accepted are
+    the base types, ``Decimal``, ``Fraction``, ``UUID``, dates and times, enum members, and lists, tuples, dicts, sets
+    and frozensets of these. Raises ``KeyRejected`` for a value of any other type.
     """
     whole = hashlib.sha256()
     for name, value in arguments.items():
@@ -55,12 +55,12 @@ def digest(arguments: Mapping[str, Any]) -> str:
         except KeyRejected as error:
             raise KeyRejected(f"the argument {name!r}: {error}") from None
         except RecursionError:
-            raise KeyRejected(f"the argument {name!r} is nested too deep, or holds itself") from None
+            raise KeyRejected(f"the argument {name!r} is nested too deeply, or contains itself") from None
     return whole.hexdigest()
 
 
 def _encoded(value: Any) -> bytes:
-    """Return bytes that begin with their type and length, so that they can be joined and stay apart."""
+    """Return bytes that begin with the value's type and length, so that joined values cannot be confused."""
     kind = type(value)
     if kind in _SCALARS:
         tag, text = _SCALARS[kind]
@@ -72,10 +72,12 @@ def _encoded(value: Any) -> bytes:
     if kind is dict:
         return _tagged("m", b"".join(sorted(_encoded(key) + _encoded(item) for key, item in value.items())))
     if isinstance(value, enum.Enum):
-        name = str(value.value) if isinstance(value, enum.Flag) else value.name  # combined flags need not have a name
+        name = (
+            str(value.value) if isinstance(value, enum.Flag) else value.name
+        )  # a combination of flags may have no name
         return _tagged("E", f"{kind.__module__}.{kind.__qualname__}.{name}".encode())
     raise KeyRejected(
-        f"a {kind.__module__}.{kind.__qualname__} has no stable text; leave it out by ignore=, or pass key="
+        f"a {kind.__module__}.{kind.__qualname__} has no stable text; leave the argument out with ignore=, or pass key="
     )
 
 

@@ -1,4 +1,4 @@
-"""Functions whose results are kept in the cache: what ``Client.memoize`` makes."""
+"""Functions whose results are cached: made by ``Client.memoize``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ S = TypeVar("S")
 
 
 class Memoized(Generic[P, R]):
-    """A function with a cache in front of it, to be called, or awaited, as the function itself.
+    """A function with a cache in front of it, called (or awaited) as the function itself.
 
-    The key of a call is ``memoize:``, the function's module and qualified name, the version, and a hash of the
-    arguments or what the own ``key`` returns for them.
+    The key of a call consists of ``memoize:``, the function's module and qualified name, the version, and a hash of the
+    arguments, or the result of ``key=`` for them.
     """
 
     __wrapped__: Callable[P, R]
@@ -55,7 +55,7 @@ class Memoized(Generic[P, R]):
             if name not in signature.parameters and not self._others:
                 raise ConfigError(f"ignore names {name!r}; {function.__qualname__}{signature} has no such argument")
         self._prefix = f"memoize:{function.__module__}.{function.__qualname__}:{version}:"
-        #: What a method is bound to.
+        #: The object that a method is bound to.
         self._first: tuple[Any, ...] = ()
         self._is_async = inspect.iscoroutinefunction(function)
         if self._is_async:
@@ -78,14 +78,14 @@ class Memoized(Generic[P, R]):
 
     @property
     def uncached(self) -> Callable[P, R]:
-        """The function itself; calling it neither reads nor writes the cache."""
+        """The plain function; calling it neither reads nor writes the cache."""
         return self.__wrapped__
 
     def key_for(self, *args: Any, **kwargs: Any) -> str:
-        """Return the key of a call with these arguments, for ``ttl``, ``touch`` and so on; asks nothing.
+        """Return the key of a call with these arguments, for ``ttl``, ``touch`` and so on. **Cost:** no request.
 
-        Raises ``TypeError`` for arguments that the function does not take, ``KeyRejected`` for those of which no
-        stable key can be made.
+        Raises ``TypeError`` for arguments that the function does not take, ``KeyRejected`` for arguments that no stable
+        key can be made of.
         """
         args = self._first + args
         try:
@@ -97,19 +97,21 @@ class Memoized(Generic[P, R]):
         return self._prefix + own
 
     def invalidate(self, *args: Any, **kwargs: Any) -> bool:
-        """Remove the result of a call with these arguments; return whether there was one. **Cost:** as ``delete``.
+        """Remove the cached result of a call with these arguments; return whether there was one.
 
-        All results of the function go by ``client.clear(prefix=...)`` with what their keys begin with, or lie unused
-        after its *version* was raised.
+        To remove all results of the function, call ``client.clear(prefix=...)`` with the beginning of their keys; after a
+        change of its *version* they are left unused.
+
+        **Atomicity** and **Cost:** as ``Client.delete``.
         """
         return self._delete(self.key_for(*args, **kwargs))
 
     async def ainvalidate(self, *args: Any, **kwargs: Any) -> bool:
-        """Await ``invalidate`` on the shared pool."""
+        """Async version of ``invalidate``, run on the shared pool."""
         return await self._adelete(self.key_for(*args, **kwargs))
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments by name, defaults included, in the order of the parameters."""
+        """Return the arguments by name, defaults included, in the order of the parameters, without the ignored ones."""
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         named = dict(bound.arguments)
@@ -124,7 +126,7 @@ class Memoized(Generic[P, R]):
     @overload
     def __get__(self: Memoized[Concatenate[S, Q], R], instance: S, owner: type | None = None) -> Memoized[Q, R]: ...
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """Return the method of *instance*, as functions do."""
+        """Bind to *instance*, as functions do."""
         if instance is None:
             return self
         bound = object.__new__(type(self))
@@ -132,7 +134,7 @@ class Memoized(Generic[P, R]):
         return bound
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        # By name, as functions are pickled.
+        # Pickled by name, as functions are.
         return (getattr, (*self._first, self.__name__)) if self._first else self.__qualname__
 
     def __repr__(self) -> str:
@@ -143,22 +145,22 @@ def _checked(function: Callable[..., Any], *, named: bool) -> inspect.Signature:
     """Return the signature of a function that can be memoized. Raises ``ConfigError``."""
     name = getattr(function, "__qualname__", None)
     if not callable(function) or isinstance(function, (staticmethod, classmethod)) or name is None:
-        raise ConfigError(f"memoize takes a function, below @staticmethod and @classmethod; not {function!r}")
+        raise ConfigError(f"memoize takes a function, not {function!r}; apply it below @staticmethod or @classmethod")
     if name.endswith("<lambda>") and not named:
-        raise ConfigError("all lambdas of a module have one name, and would share results: give key=, or use def")
+        raise ConfigError("all lambdas of a module have the same name and would share results; pass key=, or use def")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise ConfigError(f"{name} is a generator, whose results cannot be stored; return a list")
+        raise ConfigError(f"{name} is a generator function, and a generator cannot be stored; return a list")
     try:
         return inspect.signature(function)
     except ValueError as error:
-        raise ConfigError(f"{name} does not tell its arguments: {error}") from error
+        raise ConfigError(f"{name} has no signature that can be read: {error}") from error
 
 
 def _mark_async(memoized: Memoized[..., Any]) -> None:
-    """Let frameworks see that it is to be awaited."""
+    """Let frameworks see that it must be awaited."""
     if sys.version_info >= (3, 12):
         inspect.markcoroutinefunction(memoized)
     else:
-        import asyncio  # noqa: PLC0415 - for those who await
+        import asyncio  # noqa: PLC0415 - only async functions need it
 
         memoized.__dict__["_is_coroutine"] = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # noqa: SLF001
