@@ -22,7 +22,8 @@ from cloudcached import MISSING, Client, Lock, LockError, OutcomeUnknown, StoreE
 
 log = logging.getLogger("cloudcached.flask")
 
-#: Seconds between two looks for what another process computes: the first, and the longest.
+#: Seconds between two looks for the value that another process computes: the first wait, and the longest. The waits are
+#: those of the core's ``Backoff``, which is not a public name.
 _FIRST_WAIT: Final = 0.05
 _LONGEST_WAIT: Final = 1.0
 
