@@ -336,9 +336,9 @@ class Lock:
         """Write *record* over *base*; return what is there then, ``None`` if it is another owner's."""
         engine = self._engine
         meta, data = engine.codec.encode(str(record), expires_ms=None, created_ms=engine.now_ms())
-        written, now = engine.write_if(self._place, meta, data, base, engine.budget())
-        # Where an answer was lost, what was found may be a later holder's record.
-        if not written or now is None or (now.live and now.value != str(record)):
+        done, now = engine.write_if(self._place, meta, data, base, engine.budget())
+        # If the answer was lost, the record found afterwards may be a later holder's.
+        if not done or now is None or (now.live and now.value != str(record)):
             return None
         return now
 

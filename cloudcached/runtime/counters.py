@@ -21,8 +21,8 @@ Listener = Callable[[str, int], None]
 class Histogram:
     """A latency histogram: bucket *n* counts durations from 2**(n-1) up to 2**n microseconds.
 
-    Not locked: under CPython's lock an increment is one step. ``Client.get`` and ``Engine`` write ``add`` out inline: right
-    after a wait for the network code runs cold, and one more call costs more than all the rest of the counting.
+    Not locked: under CPython's lock an increment is one step. ``Client.get`` writes ``add`` out inline: right after a wait
+    for the network code runs cold, and one more call costs more than all the rest of the counting.
     """
 
     __slots__ = ("buckets", "seconds")
