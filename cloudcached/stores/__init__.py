@@ -5,7 +5,7 @@ from __future__ import annotations
 from .._types import Clock
 from ..config import Config
 from .boto3.store import S3Store
-from .conditions import guarded
+from .conditions import Conditions
 from .native.store import FastS3Store
 from .port import Store
 
@@ -18,4 +18,4 @@ def open_store(config: Config, clock: Clock) -> Store:
         return MemoryStore(objects_named(config.bucket), clock)
     inner = S3Store(config)
     store = inner if config.transport == "boto3" else FastS3Store(config, inner)
-    return guarded(store, config, inner.sessions)
+    return Conditions(store, config, inner.sessions)

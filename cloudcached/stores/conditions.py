@@ -21,7 +21,7 @@ import secrets
 import threading
 import time
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import urlsplit
 
 from ..config import Config
@@ -32,8 +32,7 @@ from .boto3.session import Sessions
 from .failures import made
 from .native.settings import Untranslatable, translate
 from .port import ABSENT, ALWAYS, Matches, Store, When, Write
-
-S = TypeVar("S", bound=Store)
+from .wrapper import Wrapper
 
 log = logging.getLogger("cloudcached")
 
@@ -58,15 +57,6 @@ _TRUSTED: Final = _Knowledge("")
 #: By endpoint and bucket: all clients of a process share one probe.
 _known: PerProcess[dict[tuple[str, str], _Knowledge]] = PerProcess(dict)
 _known()  # now, so that no two threads make one each
-
-
-def guarded(store: S, config: Config, sessions: Sessions) -> S:
-    """Let *store* do its conditional writes as ``conditional_writes`` says, and return it. Does no I/O.
-
-    Only its ``put`` is replaced: whatever reads goes to the store itself, and pays nothing for this.
-    """
-    store.put = _Guard(store, config, sessions).put  # type: ignore[method-assign]
-    return store
 
 
 def endpoint_of(config: Config, sessions: Sessions) -> str:
@@ -100,12 +90,14 @@ def is_loopback(host: str) -> bool:
         return f".{host}".endswith(".localhost")
 
 
-class _Guard:
-    """Stands before the ``put`` of one store."""
+class Conditions(Wrapper):
+    """A store whose conditional writes are believed, probed or replaced, as ``conditional_writes`` says.
 
-    def __init__(self, store: Store, config: Config, sessions: Sessions) -> None:
-        self._store = store
-        self._put = store.put
+    Does no I/O when made. All but ``put`` goes to *inner*; a ``get`` pays one plain call for that.
+    """
+
+    def __init__(self, inner: Store, config: Config, sessions: Sessions) -> None:
+        super().__init__(inner)
         self._config = config
         self._sessions = sessions
         self._knowledge = PerProcess(self._find_knowledge)
@@ -119,16 +111,16 @@ class _Guard:
         """
         object_key, when = write.object_key, write.when
         if when is ALWAYS:
-            return self._put(write, timeout=timeout)
+            return self.inner.put(write, timeout=timeout)
         end = time.monotonic() + timeout
         if self._config.conditional_writes == "best_effort":
             self._check(object_key, when, timeout)
-            return self._put(replace(write, when=ALWAYS), timeout=end - time.monotonic())
+            return self.inner.put(replace(write, when=ALWAYS), timeout=end - time.monotonic())
         fault = self._fault(object_key, timeout)
         if fault:
             raise self._ignored(object_key, fault)
         try:
-            return self._put(write, timeout=end - time.monotonic())
+            return self.inner.put(write, timeout=end - time.monotonic())
         except StoreRefused as error:
             if error.code not in _REFUSALS:
                 raise
@@ -137,7 +129,7 @@ class _Guard:
     def _check(self, object_key: str, when: When, timeout: float) -> None:
         """Raise ``PreconditionFailed`` unless *when* holds now."""
         try:
-            holds = when == Matches(self._store.head(object_key, timeout=timeout).etag)
+            holds = when == Matches(self.inner.head(object_key, timeout=timeout).etag)
         except NotFound:
             holds = when is ABSENT
         if not holds:
@@ -166,7 +158,7 @@ class _Guard:
         """Send a conditional write that must fail, and return what is wrong. Cost: 1 PUT; if it was done, + 1 DELETE."""
         name = Names(self._config.prefix).reserved("conditions", secrets.token_hex(8))
         try:
-            self._put(Write(name, b"probe", {}, when=IMPOSSIBLE), timeout=timeout)
+            self.inner.put(Write(name, b"probe", {}, when=IMPOSSIBLE), timeout=timeout)
         except PreconditionFailed:
             return ""
         except StoreRefused as error:
@@ -174,7 +166,7 @@ class _Guard:
                 raise
             return _refused(error)
         try:
-            self._store.delete(name, timeout=timeout)
+            self.inner.delete(name, timeout=timeout)
         except StoreError as error:
             log.warning("the object of a probe was not removed: %s", error)
         return "the store ignores the conditions of writes"

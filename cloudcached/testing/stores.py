@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from .._types import Bytes
 from ..errors import StoreError
+from ..stores import wrapper
 from ..stores.port import ABSENT, ALWAYS, Found, Head, Listed, Matches, Store, UnmodifiedSince, WhenRemoved, Write
 
 #: The requests that a store is asked for.
@@ -30,13 +31,10 @@ class Request(NamedTuple):
     timeout: float = 0.0
 
 
-class Wrapper(Store):
-    """A store that hands every request to another one, by way of ``_pass``."""
+class Wrapper(wrapper.Wrapper):
+    """A store that passes every request on to another one by way of ``_pass``, which a subclass overrides."""
 
-    def __init__(self, inner: Store) -> None:
-        self.inner = inner
-
-    def _pass(self, request: Request, forward: Callable[[], Any]) -> Any:  # noqa: ARG002 - for those who override it
+    def _pass(self, request: Request, forward: Callable[[], Any]) -> Any:  # noqa: ARG002 - for subclasses
         """Do one request."""
         return forward()
 
@@ -125,6 +123,7 @@ class Wrapper(Store):
         )
         return page
 
-    def close(self) -> None:
-        """Give connections back."""
-        self.inner.close()
+    @property
+    def dated(self) -> Store:
+        """This store: requests to the inner store's own would not be seen."""
+        return self

@@ -35,7 +35,7 @@ def tell(**what):
     os.write(1, json.dumps({"pid": os.getpid(), **what}).encode() + b"\\n")  # whole, among those of other processes
 
 def transport():
-    return "boto3" if client.engine.store._lane("key", 1) is None else "obstore"
+    return "boto3" if client.engine.store.inner._lane("key", 1) is None else "obstore"
 
 def first_call(key="from the parent"):
     began = time.monotonic()

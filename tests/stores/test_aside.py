@@ -102,7 +102,7 @@ def test_a_child_of_a_process_in_which_somebody_else_used_it(scripted: ScriptedS
 def test_boto3_is_made_anew_in_a_child(scripted: ScriptedServer) -> None:
     """Also where another thread of the parent held its lock."""
     script = """
-inner = store._inner
+inner = store.dated
 inner.get("a", timeout=3).close()
 with inner.sessions._made().lock:
     in_child(lambda: print(inner.get("a", timeout=3).read()))

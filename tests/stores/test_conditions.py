@@ -15,6 +15,7 @@ from stub_store import Stub
 from cloudcached import AccessDenied, Client, ConditionsIgnored, ConfigError, StoreRefused, StoreUnreachable
 from cloudcached.runtime.forks import PerProcess
 from cloudcached.stores import conditions
+from cloudcached.stores.conditions import Conditions
 from cloudcached.stores.port import ABSENT, Write
 
 #: All that rests on conditional writes.
@@ -202,13 +203,13 @@ def test_a_store_that_honours_conditions_costs_one_more_put_per_process(
 ) -> None:
     monkeypatch.setattr(conditions, "_known", PerProcess(dict))
     probes = []
-    probe = conditions._Guard._probe
+    probe = Conditions._probe
 
-    def counted(guard: conditions._Guard, timeout: float) -> bool:
+    def counted(guard: Conditions, timeout: float) -> str:
         probes.append(guard)
         return probe(guard, timeout)
 
-    monkeypatch.setattr(conditions._Guard, "_probe", counted)
+    monkeypatch.setattr(Conditions, "_probe", counted)
     for _ in range(2):
         cache = Client(s3_url, conditional_writes="probe")
         assert cache.put("k", 1)

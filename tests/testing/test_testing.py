@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cloudcached import Client, StoreTimeout, StoreUnreachable
+from cloudcached.stores import wrapper
 from cloudcached.stores.port import Store
 from cloudcached.testing import LocalServer
 from cloudcached.testing.stores import VERBS, Wrapper
@@ -309,7 +310,8 @@ def test_a_wrapper_passes_on_all_that_a_store_can() -> None:
     """What it did not pass on would be neither counted nor disturbed."""
     asked = {name for name in vars(Store) if not name.startswith("_")} - {"close", "dated"}
     assert set(VERBS) == asked - {"get_first"}  # a GET too
-    assert asked | {"close"} <= set(vars(Wrapper))
+    assert asked <= set(vars(Wrapper))
+    assert asked | {"close", "dated"} <= set(vars(wrapper.Wrapper))
 
 
 def test_a_verb_that_there_is_not(cloudcached_faults: Any) -> None:

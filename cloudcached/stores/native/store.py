@@ -25,9 +25,9 @@ from ..boto3.session import IMPORTING, connect_timeout
 from ..boto3.store import S3Store
 from ..limits import OBJECT_KEY_LIMIT_BYTES, check_metadata, check_range
 from ..port import ABSENT, Found, Head, Matches, Write
+from ..wrapper import Wrapper
 from .errors import Bare404, failure, is_for_boto3, is_out_of_range, is_unreadable, was_not_sent
 from .found import FoundByObstore, etag_of, head_of, pieces_of
-from .handed import HandedToBoto3
 from .settings import Target, Untranslatable, translate
 
 if TYPE_CHECKING:
@@ -161,12 +161,17 @@ class _Lanes:
         return self._native(self._bucket, **arguments)
 
 
-class FastS3Store(HandedToBoto3):
-    """A bucket, by obstore where that is possible and by *inner* where it is not."""
+class FastS3Store(Wrapper):
+    """A bucket: GET, HEAD and PUT by obstore where that is possible, all else by *inner*.
+
+    ``dated`` is the inner store: obstore does not show the ``Date`` of an answer.
+    """
+
+    inner: S3Store
 
     def __init__(self, config: Config, inner: S3Store) -> None:
+        super().__init__(inner)
         self._config = config
-        self._inner = inner
         self._lanes: _Lanes | None = None
         #: Why obstore is out of the question for this bucket for good.
         self._hindered: str | None = None
@@ -187,7 +192,7 @@ class FastS3Store(HandedToBoto3):
                 self._failed(exc, "get", object_key, timeout)
             else:
                 return found
-        return self._inner.get(object_key, unless=unless, timeout=timeout)
+        return self.inner.get(object_key, unless=unless, timeout=timeout)
 
     def get_first(self, object_key: str, length: int, *, timeout: float) -> Found:
         """Ask for the beginning of an object. **Cost:** 1 GET; of an empty object 1 more."""
@@ -206,7 +211,7 @@ class FastS3Store(HandedToBoto3):
                 self._failed(exc, "get", object_key, timeout)
             else:
                 return found
-        return self._inner.get_first(object_key, length, timeout=timeout)
+        return self.inner.get_first(object_key, length, timeout=timeout)
 
     def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Sequence[Bytes]:
         """Return a part of exactly the version *etag*. **Cost:** 1 GET."""
@@ -222,7 +227,7 @@ class FastS3Store(HandedToBoto3):
                 return list(pieces_of(result.stream(1), size, object_key, end + allowance(size)))
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "get", object_key, timeout)
-        return self._inner.get_range(object_key, start, length, etag=etag, timeout=timeout)
+        return self.inner.get_range(object_key, start, length, etag=etag, timeout=timeout)
 
     def head(self, object_key: str, *, timeout: float) -> Head:
         """Return an object's outside. Raises ``NotFound``. **Cost:** 1 HEAD."""
@@ -233,7 +238,7 @@ class FastS3Store(HandedToBoto3):
                 return head_of(result, object_key, result.meta["size"])
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "head", object_key, timeout)
-        return self._inner.head(object_key, timeout=timeout)
+        return self.inner.head(object_key, timeout=timeout)
 
     def put(self, write: Write, *, timeout: float) -> str:
         """Write an object and return its ETag. **Atomicity:** the store's. **Cost:** 1 PUT."""
@@ -255,13 +260,13 @@ class FastS3Store(HandedToBoto3):
                 return etag_of(result["e_tag"], "put", object_key)
             except BaseException as exc:  # noqa: BLE001
                 self._failed(exc, "put", object_key, timeout)
-        return self._inner.put(write, timeout=timeout)
+        return self.inner.put(write, timeout=timeout)
 
     def close(self) -> None:
         """Give connections back."""
         if _home == getpid():  # a child leaves its parent's alone
             self._lanes = None
-        self._inner.close()
+        self.inner.close()
 
     def _lane(self, object_key: str, timeout: float) -> _Lanes | None:
         """Return what to call, or ``None`` where boto3 is to answer."""
@@ -291,7 +296,7 @@ class FastS3Store(HandedToBoto3):
         global _home  # noqa: PLW0603 - as above
         try:
             with IMPORTING:
-                self._lanes = _Lanes(self._config, translate(self._config, self._inner.sessions))
+                self._lanes = _Lanes(self._config, translate(self._config, self.inner.sessions))
         except Untranslatable as exc:
             self._hindered = str(exc)
         except ConfigError:
@@ -323,5 +328,5 @@ class FastS3Store(HandedToBoto3):
         else:
             error = failure(exc, operation, object_key)
             if isinstance(error, Bare404):
-                error = self._inner.missing(operation, object_key, timeout)
+                error = self.inner.missing(operation, object_key, timeout)
             raise error from exc
