@@ -11,9 +11,8 @@ from typing import Any, Final, TypeVar
 
 from .._types import Clock
 from ..errors import StoreError
-from ..runtime.budget import Budget, LongBudget
+from ..runtime.budget import Budget, LongBudget, allowance
 from ..runtime.counters import Counters
-from ..stores.boto3.deadlines import allowance
 from ..stores.port import Store
 from .outages import Breaker
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Final
 
 from .._types import Clock
 from ..errors import CloudCachedError
@@ -92,3 +93,14 @@ class LongBudget(Budget):
     def left(self) -> float:
         """The seconds that the next request may take; never negative."""
         return min(super().left, self._step)
+
+
+#: Bytes. A larger body gets time of its own on top of the operation's timeout ...
+FREE_BYTES: Final = 1 << 20
+#: ... at this rate, in bytes per second, as long as it flows.
+FLOW_BYTES_PER_S: Final = 1 << 20
+
+
+def allowance(size: int) -> float:
+    """Return the seconds that a body of *size* bytes may take on top of the timeout."""
+    return max(0, size - FREE_BYTES) / FLOW_BYTES_PER_S

@@ -15,20 +15,12 @@ from typing import Any, Final
 
 from ..._types import Bytes
 from ...errors import StoreTimeout, StoreUnreachable
+from ...runtime.budget import FREE_BYTES, allowance
 from ..port import Stream
 
-#: Bytes. Larger bodies are given time of their own beside the operation's timeout ...
-FREE_BYTES: Final = 1 << 20
-#: ... at this rate, in bytes per second, as long as they flow.
-FLOW_BYTES_PER_S: Final = 1 << 20
 _CHUNK_BYTES: Final = 1 << 18
 #: Larger bodies are sent in pieces of this size, or one that a slow line takes long for would meet the connect timeout.
 PIECE_BYTES: Final = 1 << 16
-
-
-def allowance(size: int) -> float:
-    """Return the seconds that a body of *size* bytes may take beside the timeout."""
-    return max(0, size - FREE_BYTES) / FLOW_BYTES_PER_S
 
 
 class Deadline:

@@ -19,6 +19,7 @@ from ...errors import (
     StoreTimeout,
     StoreUnreachable,
 )
+from ...runtime.budget import allowance
 from ..failures import NO_ETAG, from_answer, is_bare_404, made
 from ..limits import BATCH, EMPTY_CODES, check_batch, check_metadata, check_object_key, check_range
 from ..port import (
@@ -35,7 +36,7 @@ from ..port import (
     WhenRemoved,
     Write,
 )
-from .deadlines import PIECE_BYTES, Deadline, StreamedUpload, Upload, allowance
+from .deadlines import PIECE_BYTES, Deadline, StreamedUpload, Upload
 from .session import UNMODIFIED_SINCE, Sessions
 
 if TYPE_CHECKING:

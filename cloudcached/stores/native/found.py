@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from ..._types import Bytes
 from ...errors import StoreRefused, StoreTimeout, StoreUnreachable
-from ..boto3.deadlines import allowance
+from ...runtime.budget import allowance
 from ..failures import NO_ETAG, made
 from ..port import Found
 from .errors import failure

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..._types import Bytes
 from ...config import Config
 from ...errors import ConfigError
-from ..boto3.deadlines import FREE_BYTES, allowance
+from ...runtime.budget import FREE_BYTES, allowance
 from ..boto3.session import IMPORTING, connect_timeout
 from ..boto3.store import S3Store
 from ..limits import OBJECT_KEY_LIMIT_BYTES, check_metadata, check_range
