@@ -8,6 +8,7 @@ its own. Where the environment holds plain credentials and nothing unusual, the 
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 
 from ...config import EXPRESS, Config
 from ..boto3.session import Sessions
+
+log = logging.getLogger("cloudcached")
 
 #: AWS_... variables that change nothing here, or that are read below. Any other sends the question to botocore.
 _KNOWN: Final = re.compile(
@@ -34,6 +37,8 @@ _SSE: Final = {"ServerSideEncryption": "server_side_encryption", "SSEKMSKeyId": 
 _MAIN_REGION: Final = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d")
 _HOST_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _ADDRESS: Final = re.compile(r"[\d.]+|.*:.*")
+#: boto3's configuration files: the variables that name them, and where they are otherwise.
+_FILES: Final = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
 #: Where containers on ECS and on EKS find their credentials: what obstore asks for as boto3 does.
 _CONTAINERS: Final = (
     ("container_credentials_relative_uri",),
@@ -113,25 +118,27 @@ def translate(config: Config, sessions: Sessions) -> Target:
 
 
 def _from_environment(given: Mapping[str, str]) -> Settings | None:
-    """Return what options and environment say, if nothing else can have a say."""
+    """Return the settings in the options and the environment; ``None`` where botocore must be asked for others."""
     environ = os.environ
-    files = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
-    if (
-        "profile_name" in given
-        or any(name.startswith("AWS_") and not _KNOWN.fullmatch(name) for name in environ)
-        or any(os.path.exists(os.path.expanduser(environ.get(name, default))) for name, default in files)  # noqa: PTH110, PTH111
-    ):
-        return None
     credentials = _key(given) or _key({name.lower(): value for name, value in environ.items()})
     container = {} if credentials else _container()
-    if credentials is None and ("aws_access_key_id" in given or not container):
-        return None
     endpoint_url = (
         given.get("endpoint_url") or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or None
     )
     region = given.get("region_name") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    if endpoint_url is None and not _MAIN_REGION.fullmatch(region):
-        return None
+    unknown = [name for name in environ if name.startswith("AWS_") and not _KNOWN.fullmatch(name)]
+    files = [os.path.expanduser(environ.get(name, default)) for name, default in _FILES]  # noqa: PTH111
+    for reason, applies in (
+        ("a profile may set anything", "profile_name" in given),
+        ("only botocore knows what they do: " + ", ".join(unknown), bool(unknown)),
+        ("a configuration file may set anything", any(map(os.path.exists, files))),
+        ("the options name a key without its secret", credentials is None and "aws_access_key_id" in given),
+        ("the credentials come from further down boto3's chain", credentials is None and not container),
+        (f"{region} may have an endpoint of another form", endpoint_url is None and not _MAIN_REGION.fullmatch(region)),
+    ):
+        if applies:
+            log.debug("botocore is asked for the settings: %s", reason)
+            return None
     return Settings(
         endpoint_url,
         region,

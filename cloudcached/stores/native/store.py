@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import sys
 import threading
 from collections.abc import Sequence
@@ -38,6 +39,9 @@ log = logging.getLogger("cloudcached")
 
 #: Modules that hinder once they are loaded and have done what they are for.
 _SUSPECTS: Final = frozenset(("gevent.monkey", "eventlet.patcher", "moto.core.models"))
+
+#: Segments of printable ASCII, none of them empty or beginning with a dot, which obstore would normalise or refuse.
+_PLAIN: Final = re.compile(r"[ -,\-0-~][ -.0-~]*(?:/[ -,\-0-~][ -.0-~]*)*")
 
 #: No range of a file is larger.
 _RANGE_BYTES: Final = 1 << 26
@@ -87,6 +91,11 @@ def _start(obstore: Any) -> None:
         obstore.put(obstore.store.MemoryStore(), "start", b"", use_multipart=False)
     finally:
         os.environ.pop(_WORKERS, None)  # not for the programs that this one starts
+
+
+def _is_plain(object_key: str) -> bool:
+    """Whether obstore sends this name as it is."""
+    return len(object_key) <= OBJECT_KEY_LIMIT_BYTES and _PLAIN.fullmatch(object_key) is not None
 
 
 class _Lanes:
@@ -269,27 +278,22 @@ class FastS3Store(Wrapper):
         self.inner.close()
 
     def _lane(self, object_key: str, timeout: float) -> _Lanes | None:
-        """Return what to call, or ``None`` where boto3 is to answer."""
+        """Return the obstore stores to call, or ``None`` where boto3 must answer."""
+        lanes = self._usable()
+        return lanes if lanes is not None and timeout > 0 and _is_plain(object_key) else None
+
+    def _usable(self) -> _Lanes | None:
+        """Return the obstore stores, made at the first use; ``None`` where obstore must not be called here and now."""
         lanes = self._lanes
-        if lanes is None or getpid() != _home or not sys.modules.keys().isdisjoint(_SUSPECTS):
-            hindrance = self._hindered or _hindrance()
-            if hindrance is None and lanes is None:
-                hindrance = self._open()
-                lanes = self._lanes
-            if hindrance is not None:
-                self._step_aside(hindrance)
-                return None
-        plain = (
-            # Neither an empty nor a dotted segment, which obstore normalises or refuses.
-            "//" not in object_key
-            and "/." not in object_key
-            and object_key.isascii()
-            and object_key.isprintable()
-            and object_key[:1] not in ("/", ".", "")
-            and object_key[-1] != "/"
-            and len(object_key) <= OBJECT_KEY_LIMIT_BYTES
-        )
-        return lanes if plain and timeout > 0 else None
+        if lanes is not None and getpid() == _home and sys.modules.keys().isdisjoint(_SUSPECTS):
+            return lanes
+        hindrance = self._hindered or _hindrance()
+        if hindrance is None and lanes is None:
+            hindrance = self._open()
+        if hindrance is None:
+            return lanes or self._lanes
+        self._step_aside(hindrance)
+        return None
 
     def _open(self) -> str | None:
         """Make the lanes; return what hinders."""
