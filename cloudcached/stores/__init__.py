@@ -13,7 +13,7 @@ from .port import Store
 def open_store(config: Config, clock: Clock) -> Store:
     """Return the store that *config* names. Does no I/O."""
     if config.scheme == "memory":
-        from .memory import MemoryStore, objects_named  # noqa: PLC0415 - not for those who have a bucket
+        from .memory import MemoryStore, objects_named  # noqa: PLC0415 - a cache in a bucket does not need it
 
         return MemoryStore(objects_named(config.bucket), clock)
     inner = S3Store(config)

@@ -1,17 +1,17 @@
-"""Conditional writes on stores that may not do them.
+"""Conditional writes on stores that may not support them.
 
 Some S3 servers ignore ``If-Match`` and ``If-None-Match``: they answer 200 and overwrite, and every caller of an
-``add`` hears that it has won. Whether to believe a store is the option ``conditional_writes``:
+``add`` is told that it has won. The option ``conditional_writes`` says whether to believe the store:
 
 =============== =======================================================================================================
-``trust``       conditions are sent and believed
-``probe``       the first conditional write of a process is preceded by one that must fail; if it does not, this one
-                and all later ones raise ``ConditionsIgnored``
-``auto``        ``probe``, but ``trust`` for AWS's own endpoints and for loopback, where development servers are
-``best_effort`` conditions are checked by a HEAD before an unconditional write: callers at the same time may all win
+``trust``       conditions are sent, and the answers believed
+``probe``       before its first conditional write a process sends one that must fail; if that one succeeds, this write
+                and all later conditional ones raise ``ConditionsIgnored``
+``auto``        ``probe``, but ``trust`` for AWS's own endpoints and for loopback, where development servers run
+``best_effort`` conditions are checked by a HEAD before an unconditional write: concurrent callers may all win
 =============== =======================================================================================================
 
-A store that answers a condition with 501 or 400 raises ``ConditionsIgnored`` too.
+If the store answers a condition with 501 or 400, that raises ``ConditionsIgnored`` too.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ log = logging.getLogger("cloudcached")
 
 #: An ETag that no object of a probe can have.
 IMPOSSIBLE: Final = Matches("0" * 32)
-#: How stores refuse a header that they do not know; a 400 for other reasons has a code of its own.
+#: The codes by which stores refuse a header that they do not know; a 400 for other reasons has a code of its own.
 _REFUSALS: Final = frozenset(("400", "501", "BadRequest", "InvalidArgument", "InvalidRequest", "NotImplemented"))
 _AWS: Final = (".amazonaws.com", ".amazonaws.com.cn")
 
 
 class _Knowledge:
-    """What a process knows of the conditional writes of one bucket."""
+    """Whether the conditional writes of one bucket work, as far as this process knows."""
 
     def __init__(self, fault: str | None = None) -> None:
-        #: Held by whoever finds it out.
+        #: Held by the thread that sends the probe.
         self.lock = threading.Lock()
-        #: What is wrong with them, "" for nothing; ``None``: not asked yet.
+        #: What is wrong with them; "" for nothing, ``None`` before the probe.
         self.fault = fault
 
 
 _TRUSTED: Final = _Knowledge("")
 #: By endpoint and bucket: all clients of a process share one probe.
 _known: PerProcess[dict[tuple[str, str], _Knowledge]] = PerProcess(dict)
-_known()  # now, so that no two threads make one each
+_known()  # now, so that two threads do not make one each
 
 
 def endpoint_of(config: Config, sessions: Sessions) -> str:
-    """Return the URL that requests go to. Raises ``ConfigError`` where boto3 refuses its settings."""
+    """Return the URL that requests go to. Raises ``ConfigError`` if boto3 refuses its settings."""
     try:
         return str(translate(config, sessions).config["endpoint"])  # often without loading boto3
     except Untranslatable:
@@ -68,7 +68,7 @@ def endpoint_of(config: Config, sessions: Sessions) -> str:
 
 
 def is_trusted(mode: str, endpoint: str) -> bool:
-    """Tell whether conditional writes at *endpoint* are believed without a probe."""
+    """Whether conditional writes at *endpoint* are believed without a probe."""
     if mode != "auto":
         return mode == "trust"
     host = urlsplit(endpoint).hostname or ""
@@ -76,12 +76,12 @@ def is_trusted(mode: str, endpoint: str) -> bool:
 
 
 def is_aws(host: str) -> bool:
-    """Tell whether *host* is one of AWS's own."""
+    """Whether *host* is one of AWS's own."""
     return host.endswith(_AWS)
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether *host* is this machine by its name alone."""
+    """Whether the name *host* alone says that it is this machine."""
     import ipaddress  # noqa: PLC0415 - few endpoints need it
 
     try:
@@ -91,9 +91,9 @@ def is_loopback(host: str) -> bool:
 
 
 class Conditions(Wrapper):
-    """A store whose conditional writes are believed, probed or replaced, as ``conditional_writes`` says.
+    """A store whose conditional writes are believed, probed or replaced, as the option ``conditional_writes`` says.
 
-    Does no I/O when made. All but ``put`` goes to *inner*; a ``get`` pays one plain call for that.
+    The constructor does no I/O. Only ``put`` is guarded; all else goes straight to *inner*.
     """
 
     def __init__(self, inner: Store, config: Config, sessions: Sessions) -> None:
@@ -105,9 +105,9 @@ class Conditions(Wrapper):
     def put(self, write: Write, *, timeout: float) -> str:
         """Write an object and return its ETag.
 
-        Raises ``ConditionsIgnored`` where the store does not do conditional writes. **Atomicity:** the store's; with
-        ``best_effort`` none. **Cost:** 1 PUT; once per process and bucket + 1 PUT where the store is probed; with
-        ``best_effort`` + 1 HEAD for each conditional write.
+        Raises ``ConditionsIgnored`` if the store does not support conditional writes. **Atomicity:** the store's; none
+        with ``best_effort``. **Cost:** 1 PUT; once per process and bucket 1 more PUT if the store is probed, and 1
+        DELETE if it fails the probe; with ``best_effort`` 1 HEAD more for each conditional write.
         """
         object_key, when = write.object_key, write.when
         if when is ALWAYS:
@@ -142,7 +142,7 @@ class Conditions(Wrapper):
         return _known().setdefault((endpoint, self._config.bucket), _Knowledge())
 
     def _fault(self, object_key: str, timeout: float) -> str:
-        """Return what is wrong with the store's conditional writes, "" for nothing."""
+        """Return what is wrong with the store's conditional writes; "" for nothing."""
         knowledge = self._knowledge()
         if knowledge.fault is None:
             if not knowledge.lock.acquire(timeout=timeout):
@@ -155,7 +155,7 @@ class Conditions(Wrapper):
         return knowledge.fault
 
     def _probe(self, timeout: float) -> str:
-        """Send a conditional write that must fail, and return what is wrong. Cost: 1 PUT; if it was done, + 1 DELETE."""
+        """Send a conditional write that must fail; return what is wrong. Cost: 1 PUT; if it succeeds, 1 DELETE more."""
         name = Names(self._config.prefix).reserved("conditions", secrets.token_hex(8))
         try:
             self.inner.put(Write(name, b"probe", {}, when=IMPOSSIBLE), timeout=timeout)

@@ -1,7 +1,7 @@
-"""What an S3 server's answer means as one of our errors, for both transports.
+"""Translates an S3 server's error answers into our exceptions, for both transports.
 
-The error code counts where there is one, the status otherwise: 400 alone stands for expired credentials, a damaged
-upload and a timeout. Only 404 and 412 are answers; 409 and 5xx leave it open whether a write was done.
+The error code decides where there is one, otherwise the status: 400 alone may mean expired credentials, a damaged
+upload or a timeout. Only 404 and 412 are answers; after 409 and 5xx it is open whether a write was done.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CODES: Final[Mapping[str, type[StoreError]]] = {
     "InvalidAccessKeyId": AccessDenied,
     "InvalidToken": AccessDenied,
     "TokenRefreshRequired": AccessDenied,
-    # bytes damaged or lost on the way
+    # bytes damaged or lost in transit
     "BadDigest": StoreUnreachable,
     "IncompleteBody": StoreUnreachable,
     "XAmzContentSHA256Mismatch": StoreUnreachable,
@@ -64,19 +64,19 @@ _HINTS: Final[Mapping[type[StoreError], str]] = {
     BucketMissing: "; create the bucket, or correct the URL and the endpoint",
 }
 
-NO_ETAG: Final = "an answer without an ETag: no S3 store is behind this endpoint"
+NO_ETAG: Final = "an answer without an ETag: there is no S3 store behind this endpoint"
 
 
 def is_bare_404(status: int, code: str) -> bool:
-    """Tell whether a 404 leaves open what is missing: answers to HEAD have no body that names it."""
-    return status == 404 and code not in _CODES  # noqa: PLR2004 - that is its name
+    """Whether a 404 does not say what is missing: answers to HEAD have no body that could."""
+    return status == 404 and code not in _CODES  # noqa: PLR2004 - the name says it
 
 
 def from_answer(operation: str, object_key: str, status: int, code: str, text: str) -> StoreError:
-    """Return the error that an answer with this status and error code stands for."""
+    """Return the error for an answer with this status and error code."""
     kind = _CODES.get(code) or _STATUSES.get(status) or (StoreBusy if status >= 500 else StoreRefused)  # noqa: PLR2004
     if kind is NotFound and operation == "put":
-        # A PUT misses no object: this is how AWS answers If-Match where there is none.
+        # A PUT needs no object: this is how AWS answers If-Match where there is none.
         kind = PreconditionFailed
     if kind is BucketMissing:
         text = text or "there is no such bucket"

@@ -1,7 +1,7 @@
-"""What every store refuses by itself, since servers and transports differ in what they do about it.
+"""Limits that every store checks itself, since servers and transports handle them differently.
 
-An object name or metadata that one of them changes, signs wrongly or dies of would be stored under one transport and
-not be found by the other.
+If one transport changed an object name or metadata, signed it wrongly or crashed on it, the other would not find what
+the first had stored.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from .failures import made
 OBJECT_KEY_LIMIT_BYTES = 1024
 #: Names and values together.
 METADATA_LIMIT_BYTES = 2048
-#: S3's own: bytes of a single PUT, parts of an object, bytes of each but the last.
+#: S3's own limits: bytes of a single PUT, parts of an object, bytes of each part but the last.
 PUT_LIMIT_BYTES = 5 << 30
 PARTS_LIMIT = 10_000
 PART_LEAST_BYTES = 5 << 20
-#: Of ``delete_many``, and rows of a page of ``list``.
+#: Objects of one ``delete_many``, and rows of one page of ``list``.
 BATCH = 1000
 
-#: How servers refuse a range of an empty object.
+#: The codes by which servers refuse a range of an empty object.
 EMPTY_CODES = ("InvalidRange", "416")
 
-#: Of lines, since every ``put`` comes through here: one match costs less than one for each name and each value.
+#: For all names, or all values, as lines: every ``put`` passes here, and one match costs less than one for each.
 _NAMES = re.compile(r"(?:[a-z0-9-]+\n)*", re.ASCII)
 _VALUES = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?\n)*", re.ASCII)
 
@@ -45,7 +45,7 @@ def _fits(object_key: str) -> bool:
 
 
 def check_metadata(object_key: str, metadata: Mapping[str, str]) -> None:
-    """Raise ``StoreRefused`` for metadata that would not come back as it is."""
+    """Raise ``StoreRefused`` for metadata that would not come back unchanged."""
     if not _are(_NAMES, metadata) or not _are(_VALUES, metadata.values()):
         wrong = next(name for name in metadata if not _are(_NAMES, [name]) or not _are(_VALUES, [metadata[name]]))
         text = f"metadata {wrong!r}: names are of a-z, 0-9 and -, values printable ASCII without outer blanks"
@@ -61,12 +61,12 @@ def _are(pattern: re.Pattern[str], texts: Collection[str]) -> bool:
 
 
 def check_range(object_key: str, start: int, length: int) -> None:
-    """Raise ``StoreRefused`` for a range that HTTP cannot name."""
+    """Raise ``StoreRefused`` for a range that HTTP cannot express."""
     if start < 0 or length < 1:
-        raise made(StoreRefused, "get", object_key, f"no range of {length} bytes from {start}")
+        raise made(StoreRefused, "get", object_key, f"{length} bytes from {start} are not a range")
 
 
 def check_batch(object_keys: list[str]) -> None:
-    """Raise ``StoreRefused`` for more than S3 deletes at once."""
+    """Raise ``StoreRefused`` for more objects than S3 deletes at once."""
     if len(object_keys) > BATCH:
         raise made(StoreRefused, "delete", "", f"{len(object_keys):,} objects at once; at most {BATCH:,}")

@@ -1,4 +1,4 @@
-"""Objects in this process's memory: for a first try, for tests, and as the strict reference of the port."""
+"""Objects in this process's memory: for a first try, for tests, and as the strict reference for the port."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ class _Upload(NamedTuple):
     object_key: str
     metadata: Mapping[str, str]
     tags: Mapping[str, str]
-    #: By number.
+    #: Bodies, by number.
     parts: dict[int, bytes]
 
 
 class Objects:
-    """What a bucket holds. A child process goes on with a copy of its own."""
+    """The contents of a bucket. A forked child continues with its own copy."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, _Object] = {}
-        #: Their names in order.
+        #: Their names, sorted.
         self.names: list[str] = []
-        #: What is being written in parts, by id.
+        #: Objects being written in parts, by upload id.
         self.uploads: dict[str, _Upload] = {}
         self._lock = PerProcess(threading.Lock)
-        self._lock()  # now, so that no two threads make one each
+        self._lock()  # now, so that two threads do not make one each
 
     @property
     def lock(self) -> threading.Lock:
-        """The lock around both."""
+        """The lock that guards them."""
         return self._lock()
 
 
@@ -69,12 +69,12 @@ _shared: dict[str, Objects] = {}
 
 
 def objects_named(name: str) -> Objects:
-    """Return this process's objects of that name; without a name, fresh ones."""
+    """Return this process's objects under *name*, or fresh ones if *name* is empty."""
     return _shared.setdefault(name, Objects()) if name else Objects()
 
 
 def forget(name: str) -> None:
-    """Let go of the objects of that name; clients that have them keep them."""
+    """Forget the objects under *name*; clients that hold them keep them."""
     _shared.pop(name, None)
 
 
@@ -97,14 +97,14 @@ class MemoryStore(Store):
         self._clock = clock
 
     def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
-        """Ask for an object, unless its ETag is *unless*. **Cost:** no request."""
+        """Request an object, unless its ETag is *unless*. **Cost:** no request."""
         found = self._find("get", object_key, timeout)
         if found.etag == unless:
             raise made(NotModified, "get", object_key, "it was not rewritten")
         return _FoundInMemory(self._head(found), found.body)
 
     def get_first(self, object_key: str, length: int, *, timeout: float) -> Found:
-        """Ask for the beginning of an object. **Cost:** no request."""
+        """Request the beginning of an object. **Cost:** no request."""
         check_range(object_key, 0, length)
         found = self._find("get", object_key, timeout)
         return _FoundInMemory(self._head(found), found.body[:length])
@@ -116,15 +116,17 @@ class MemoryStore(Store):
         if found.etag != etag:
             raise made(PreconditionFailed, "get", object_key, "it was rewritten")
         if start >= len(found.body):
-            raise made(StoreRefused, "get", object_key, f"it has {len(found.body)} bytes, none from {start}")
+            raise made(
+                StoreRefused, "get", object_key, f"it has {len(found.body)} bytes, and the range begins at {start}"
+            )
         return [found.body[start : start + length]]
 
     def head(self, object_key: str, *, timeout: float) -> Head:
-        """Return an object's outside. **Cost:** no request."""
+        """Return an object's headers. **Cost:** no request."""
         return self._head(self._find("head", object_key, timeout))
 
     def put(self, write: Write, *, timeout: float) -> str:
-        """Write an object and return its ETag. **Atomicity:** one lock around test and write."""
+        """Write an object and return its ETag. **Atomicity:** one lock around check and write. **Cost:** no request."""
         object_key, body = write.object_key, write.body
         self._check("put", object_key, timeout)
         check_metadata(object_key, write.metadata)
@@ -157,21 +159,23 @@ class MemoryStore(Store):
         found = self._upload(object_key, upload, timeout)
         if not 1 <= number <= PARTS_LIMIT:
             raise made(
-                StoreRefused, "put", object_key, f"parts have numbers from 1 to {PARTS_LIMIT:,}", "InvalidArgument"
+                StoreRefused, "put", object_key, f"part numbers are from 1 to {PARTS_LIMIT:,}", "InvalidArgument"
             )
         if sha256 is not None and sha256 != hashlib.sha256(body).hexdigest():
-            raise made(StoreUnreachable, "put", object_key, "the body is not what was signed")
+            raise made(StoreUnreachable, "put", object_key, "the body is not the one that was signed")
         found.parts[number] = content = bytes(body)
         return _md5(content)
 
     def complete_upload(self, object_key: str, upload: str, etags: Sequence[str], *, timeout: float) -> None:
-        """Write the object of its parts. **Atomicity:** one lock around the write. **Cost:** no request."""
+        """Assemble the object from its parts. **Atomicity:** one lock around the write. **Cost:** no request."""
         found = self._upload(object_key, upload, timeout)
         parts = [found.parts.get(number, b"") for number in range(1, len(etags) + 1)]
         if not parts or [_md5(part) for part in parts] != list(etags):
-            raise made(StoreRefused, "put", object_key, "a part is not the one that is named", "InvalidPart")
+            raise made(StoreRefused, "put", object_key, "a part does not have the ETag that was given", "InvalidPart")
         if min(map(len, parts[:-1]), default=PART_LEAST_BYTES) < PART_LEAST_BYTES:
-            raise made(StoreRefused, "put", object_key, "a part before the last is under 5 MiB", "EntityTooSmall")
+            raise made(
+                StoreRefused, "put", object_key, "a part before the last is smaller than 5 MiB", "EntityTooSmall"
+            )
         etag = f"{_md5(bytes.fromhex(''.join(etags)))}-{len(etags)}"
         self._write(object_key, _Object(b"".join(parts), found.metadata, etag, self._now(), found.tags), ALWAYS)
         self._objects.uploads.pop(upload, None)
@@ -202,7 +206,7 @@ class MemoryStore(Store):
         return new.etag
 
     def delete(self, object_key: str, *, when: WhenRemoved = ALWAYS, timeout: float) -> None:
-        """Remove an object. **Atomicity:** one lock around test and removal. **Cost:** no request."""
+        """Remove an object. **Atomicity:** one lock around check and removal. **Cost:** no request."""
         self._check("delete", object_key, timeout)
         objects = self._objects
         with objects.lock:

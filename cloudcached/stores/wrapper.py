@@ -1,4 +1,4 @@
-"""A store around a store."""
+"""A store around another store."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Wrapper(Store):
         self.inner = inner
 
     def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
-        """Ask for an object, unless its ETag is *unless*. Raises ``NotFound``, ``NotModified``. **Cost:** 1 GET."""
+        """Request an object, unless its ETag is *unless*. Raises ``NotFound``, ``NotModified``. **Cost:** 1 GET."""
         return self.inner.get(object_key, unless=unless, timeout=timeout)
 
     def get_first(self, object_key: str, length: int, *, timeout: float) -> Found:
-        """Ask for the beginning of an object. **Cost:** 1 GET; for an empty object 1 more."""
+        """Request the beginning of an object. **Cost:** 1 GET; for an empty object 1 more."""
         return self.inner.get_first(object_key, length, timeout=timeout)
 
     def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Sequence[Bytes]:
@@ -69,9 +69,9 @@ class Wrapper(Store):
 
     @property
     def dated(self) -> Store:
-        """The inner store's own: nothing stands before its ``get`` and ``head``."""
+        """The inner store's own, without this wrapper around it."""
         return self.inner.dated
 
     def close(self) -> None:
-        """Give connections back. The store may be used again afterwards."""
+        """Close the connections. The store can be used again afterwards."""
         self.inner.close()

@@ -1,4 +1,4 @@
-"""What every store promises of large objects: their beginnings, bodies that are streamed, and writing in parts."""
+"""The contract of every store for large objects: their beginnings, streamed bodies, and writing in parts."""
 
 from __future__ import annotations
 

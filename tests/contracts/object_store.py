@@ -1,7 +1,7 @@
-"""What every store promises, whatever it is made of.
+"""The contract of every store, whatever it is built on.
 
-A store's test file is a class of these with the fixtures ``store`` and ``root``, the beginning of names that nobody
-else uses. ``other`` is the same bucket seen in another way, if there is one.
+A store's test file has a subclass of these with the fixtures ``store`` and ``root``, a prefix of names that nothing
+else uses. ``other`` is another way to the same bucket, if there is one.
 """
 
 from __future__ import annotations

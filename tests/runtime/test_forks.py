@@ -15,7 +15,7 @@ from cloudcached import Client
 
 #: Seconds. The promise is one; the rest is for a busy machine that imports boto3.
 AT_ONCE = 5.0
-ASIDE = "is asked by boto3"
+ASIDE = "is accessed through boto3"
 
 #: What scripts begin with: a client, children, and lines of JSON that say what happened.
 START = """

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 #: Seconds. The promise is one; the rest is for a busy machine that imports boto3.
 AT_ONCE = 5.0
-ASIDE = "is asked by boto3"
+ASIDE = "is accessed through boto3"
 
 APP = """
 import json, logging, os, time

@@ -83,7 +83,7 @@ def test_nothing_is_imported_or_asked_before_it_is_needed(scripted: ScriptedServ
 def test_a_child_of_a_process_that_used_it(scripted: ScriptedServer) -> None:
     lines = run("ask(); in_child(lambda: (ask(), ask(), print('done'))); ask()")
     assert lines == [
-        "s3://bucket is asked by boto3: this process was forked from one that had used obstore",
+        "s3://bucket is accessed through boto3: this process was forked from one that had used obstore",
         "done",
     ]
     assert clients(scripted) == ["obstore", "boto3", "boto3", "obstore"]
@@ -139,7 +139,7 @@ print(time.monotonic() - began < 2)
 """
     lines = run(script, before="from gevent import monkey; monkey.patch_all()")
     assert lines == [
-        "s3://bucket is asked by boto3: gevent has patched the sockets, which obstore does not use",
+        "s3://bucket is accessed through boto3: gevent has patched the sockets, which obstore does not use",
         "True",
     ]
     assert clients(scripted) == ["boto3"] * 11
@@ -169,7 +169,7 @@ for _ in range(2):
 """
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     lines = run(script)
-    assert lines == ["s3://bucket is asked by boto3: moto's mock_aws is active, which obstore does not know"]
+    assert lines == ["s3://bucket is accessed through boto3: moto's mock_aws is active, which obstore would bypass"]
 
 
 def test_moto_without_its_mock(scripted: ScriptedServer) -> None:
@@ -227,7 +227,7 @@ class Told(list[str]):
 
 @pytest.mark.parametrize("bucket", ["arn:aws:s3:us-east-1:123456789012:accesspoint/mine", "bucket--use1-az4--x-s3"])
 def test_buckets_that_are_none(scripted: ScriptedServer, bucket: str) -> None:
-    with pytest.raises(ConfigError, match="access point or of S3 Express"):
+    with pytest.raises(ConfigError, match="access point or in S3 Express"):
         fast(url=f"s3://{bucket}", transport="obstore").get("a", timeout=3)
 
 

@@ -1,4 +1,4 @@
-"""The option ``conditional_writes``: what is refused, what it costs, and who is asked at all."""
+"""The option ``conditional_writes``: what is refused, what it costs, and which stores are probed."""
 
 from __future__ import annotations
 

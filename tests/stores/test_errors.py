@@ -385,7 +385,7 @@ def test_another_region(scripted: ScriptedServer, caplog: pytest.LogCaptureFixtu
         (True, "PUT"),
     ]
     assert [r.message for r in caplog.records] == [
-        "s3://bucket is asked by boto3: the bucket is in another region than was configured"
+        "s3://bucket is accessed through boto3: the bucket is in another region than was configured"
     ]
 
 

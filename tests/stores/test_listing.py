@@ -15,7 +15,7 @@ ROW = "<Contents><Key>{}</Key><LastModified>{}</LastModified><ETag>&quot;ab&quot
 
 
 def read(body: str, status: int = 200) -> tuple[dict[str, Any], bytes]:
-    """Return what was read, and what is left for botocore."""
+    """Return the parsed page, and the body left for botocore."""
     answer = {"status_code": status, "body": body.encode(), "headers": {}}
     customized: dict[str, Any] = {}
     read_listing(answer, customized)

@@ -18,10 +18,10 @@ from cloudcached.testing.stores import Request, Wrapper
 
 S = TypeVar("S", bound=Wrapper)
 
-#: What one request does in a script: it is given the request as a function, and returns its answer or raises.
+#: One step of a script: it gets the request as a function, and returns an answer or raises.
 Step = Callable[[Callable[[], Any]], Any]
 
-#: What requests are called in bills, where that is another name.
+#: The names of requests in bills, where they differ.
 BILLED = {
     "abort_upload": "DELETE upload",
     "complete_upload": "POST complete",
@@ -40,7 +40,7 @@ class CountingStore(Wrapper):
         self._lock = threading.Lock()
         #: Each request so far, such as "GET", "PUT if absent" or "DeleteObjects".
         self.requests: list[str] = []
-        #: How many bodies were read, and how many connections given back without.
+        #: How many bodies were read, and how many were closed unread.
         self.bodies = self.closed = 0
 
     @property
@@ -49,7 +49,7 @@ class CountingStore(Wrapper):
         return Counter(self.requests)
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Reset all counts."""
         with self._lock:
             self.requests, self.bodies, self.closed = [], 0, 0
 
@@ -61,7 +61,7 @@ class CountingStore(Wrapper):
         return _CountedFound(self, answer) if isinstance(answer, Found) else answer
 
     def count_body(self, *, read: bool) -> None:
-        """Take note of what became of a body."""
+        """Count a body that was read, or closed unread."""
         with self._lock:
             if read:
                 self.bodies += 1
@@ -97,7 +97,7 @@ class FaultyStore(Wrapper):
         super().__init__(inner)
         self._lock = threading.Lock()
         self._steps: dict[str, deque[Step]] = {}
-        #: What every request that names one of these objects fails with, for ever.
+        #: The error of every request that names one of these objects, by name.
         self.broken: dict[str, StoreError] = {}
         #: The operations of all requests so far.
         self.asked: list[str] = []
@@ -145,7 +145,7 @@ def wrap_store(engine: Engine, make: Callable[[Store], S]) -> S:
 
 
 class Bench:
-    """Two clients of one cache in memory, of which one goes by a faulty store."""
+    """Two clients of one cache in memory, one of them over a faulty store."""
 
     def __init__(self, clock: Clock, **options: Any) -> None:
         self.clock = clock

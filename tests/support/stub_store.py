@@ -1,8 +1,8 @@
 """A small S3 server in memory that ignores the conditions of writes, or refuses them, as some stores do.
 
-Path-style addresses; whoever asks is let in. Knows PUT, GET, HEAD, DELETE, DeleteObjects and LIST, and nothing else.
+Path-style addresses; requests need no signature. It knows PUT, GET, HEAD, DELETE, DeleteObjects and LIST only.
 
-Run as a script it serves a bucket named ``stub`` until it is interrupted, on the port that it is given.
+Run as a script, it serves a bucket named ``stub`` on the given port until it is interrupted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Stored(NamedTuple):
 
 
 class Stub(ThreadingHTTPServer):
-    """The server. ``refuse_with`` is how it answers a condition; "" takes no notice of it."""
+    """The server. ``refuse_with`` is its answer to a condition; with "" it ignores conditions."""
 
     daemon_threads = True
     request_queue_size = 128

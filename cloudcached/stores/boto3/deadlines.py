@@ -1,7 +1,7 @@
 """Deadlines for exchanges that boto3 would wait for without end.
 
-botocore's read timeout starts anew with every byte that trickles in, and its connect timeout also bounds the sending
-of a whole body. ``Bounded`` stands before its HTTP session and holds each exchange to one deadline.
+botocore's read timeout starts again with every byte that arrives, and its connect timeout also limits the sending of a
+whole body. ``Bounded`` wraps botocore's HTTP session and holds each exchange to one deadline.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ...runtime.budget import FREE_BYTES, allowance
 from ..port import Stream
 
 _CHUNK_BYTES: Final = 1 << 18
-#: Larger bodies are sent in pieces of this size, or one that a slow line takes long for would meet the connect timeout.
+#: Larger bodies are sent in pieces of this size: sent whole over a slow line, they would run into the connect timeout.
 PIECE_BYTES: Final = 1 << 16
 
 
 class Deadline:
-    """When an exchange must be over, and how long a single step of it may take."""
+    """When an exchange must be over, and how long each step of it may take."""
 
     __slots__ = ("_end", "_patience")
 
@@ -33,11 +33,11 @@ class Deadline:
         self._end = time.monotonic() + seconds
 
     def extend(self, size: int) -> None:
-        """Give the time that a body of *size* bytes may take."""
+        """Add the time that a body of *size* bytes may take."""
         self._end += allowance(size)
 
     def left(self) -> float:
-        """Return the seconds that the next step may take. Raises ``StoreTimeout`` when there are none."""
+        """Return the seconds that the next step may take. Raises ``StoreTimeout`` when none are left."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise StoreTimeout("the answer was not complete in time")
@@ -45,11 +45,11 @@ class Deadline:
 
 
 class Upload(io.RawIOBase):
-    """A request body that is sent in pieces against a deadline, and not copied."""
+    """A request body that is sent in pieces until a deadline, without a copy."""
 
     def __init__(self, body: Bytes, deadline: Deadline, sha256: str | None = None) -> None:
         super().__init__()
-        #: Of the whole body, as hex, where it is known: for the signature.
+        #: The hash of the whole body in hex, if it is known: for the signature.
         self.sha256 = sha256
         self._view = memoryview(body).cast("B")
         self._deadline = deadline
@@ -77,16 +77,16 @@ class Upload(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1) -> Any:
-        """Return the next piece; raises ``StoreTimeout`` after the deadline.
+        """Return the next piece. Raises ``StoreTimeout`` after the deadline.
 
-        It may be larger than asked for: urllib3 asks for 16 KiB, and each piece costs a call of the system.
+        The piece may be larger than *size*: urllib3 asks for 16 KiB, and each piece costs a system call.
         """
         if size < 0:
             return bytes(self._next(len(self._view)))
         return self._next(max(size, PIECE_BYTES))
 
     def readinto(self, buffer: Any) -> int:
-        """Give the next piece: where awscrt is installed, botocore signs by it, which reads so."""
+        """Fill *buffer* with the next piece: awscrt, by which botocore signs where it is installed, reads this way."""
         piece = self._next(len(buffer))
         memoryview(buffer).cast("B")[: len(piece)] = piece
         return len(piece)
@@ -99,13 +99,13 @@ class Upload(io.RawIOBase):
 
 
 class StreamedUpload(io.RawIOBase):
-    """A request body that is read from a stream, against a deadline."""
+    """A request body that is read from a stream until a deadline."""
 
     def __init__(self, body: Stream, deadline: Deadline) -> None:
         super().__init__()
         self._body = body
         self._deadline = deadline
-        #: What reading it raised, which botocore takes for a failure of the connection.
+        #: The exception that reading raised, which botocore takes for a failure of the connection.
         self.error: Exception | None = None
         body.seek(0)
 
@@ -129,7 +129,7 @@ class StreamedUpload(io.RawIOBase):
         return self._body.seek(offset, whence)
 
     def readinto(self, buffer: Any) -> int | None:
-        """Give the next piece. Raises ``StoreTimeout`` after the deadline."""
+        """Fill *buffer* with the next piece. Raises ``StoreTimeout`` after the deadline."""
         self._deadline.left()
         try:
             return self._body.readinto(buffer)
@@ -139,7 +139,7 @@ class StreamedUpload(io.RawIOBase):
 
 
 class _Download:
-    """A response body that is read against a deadline; what botocore takes for a urllib3 response."""
+    """A response body that is read until a deadline; stands in for a urllib3 response in botocore."""
 
     def __init__(self, raw: Any, deadline: Deadline, size: int | None) -> None:
         self._raw = raw
@@ -149,7 +149,7 @@ class _Download:
             deadline.extend(size)
 
     def read(self, _amount: int | None = None) -> bytes:
-        """Return all that is left of the body: nobody here asks for a part."""
+        """Return the rest of the body: nothing here asks for less."""
         chunks = []
         got = 0
         try:
@@ -157,7 +157,7 @@ class _Download:
                 chunks.append(chunk)
                 got += len(chunk)
         except BaseException:
-            self._raw.close()  # half read: the connection is of no use any more
+            self._raw.close()  # half read: the connection cannot be used again
             raise
         if self._size is not None and got < self._size:
             self._raw.close()
@@ -170,7 +170,7 @@ class _Download:
         yield self.read()
 
     def close(self) -> None:
-        """Break the connection off."""
+        """Close the connection."""
         self._raw.close()
 
     def _next(self) -> bytes:
@@ -181,12 +181,12 @@ class _Download:
             # read1, since read would wait for the whole chunk
             return bytes(self._raw.read1(_CHUNK_BYTES))
         except ReadTimeoutError as exc:
-            raise StoreTimeout("the answer stopped coming") from exc
+            raise StoreTimeout("the answer stopped arriving") from exc
         except HTTPError as exc:
             raise StoreUnreachable(f"the answer broke off: {exc}") from exc
 
     def _settimeout(self, seconds: float) -> None:
-        # What botocore's StreamingBody.set_socket_timeout does. The socket is gone once the last byte has come.
+        # As botocore's StreamingBody.set_socket_timeout does. The socket is gone once the last byte has arrived.
         file = getattr(self._raw._fp, "fp", None)  # noqa: SLF001
         if file is not None:
             file.raw._sock.settimeout(seconds)  # noqa: SLF001
@@ -201,7 +201,7 @@ class Bounded:
 
     @contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:
-        """Hold what this thread sends inside the block to *deadline*."""
+        """Hold the requests that this thread sends inside the block to *deadline*."""
         self._current.deadline = deadline
         try:
             yield
@@ -211,14 +211,14 @@ class Bounded:
     def send(self, request: Any) -> Any:
         """Send a prepared request, as botocore's session does."""
         deadline: Deadline | None = getattr(self._current, "deadline", None)
-        if deadline is None:  # who uses the client itself has its own timeouts
+        if deadline is None:  # a direct user of the client has its own timeouts
             return self._session.send(request)
         streams = request.stream_output
-        request.stream_output = True  # read below, against the deadline
+        request.stream_output = True  # read below, until the deadline
         if getattr(request, "context", None) is not None:
-            request.context["read_timeout"] = deadline.left()  # since botocore 1.43; before, the client's own counts
+            request.context["read_timeout"] = deadline.left()  # since botocore 1.43; older ones use the client's own
         if int(request.headers.get("Content-Length", 0)) <= FREE_BYTES:
-            # Waiting for leave to send costs a round trip, and a second where the server does not know the header.
+            # Waiting for permission to send costs a round trip, and a second where the server does not know the header.
             request.headers.pop("Expect", None)
         response = self._session.send(request)
         if request.method != "HEAD":

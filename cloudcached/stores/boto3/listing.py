@@ -1,4 +1,4 @@
-"""Listings, read faster than botocore does: it takes some 100 microseconds for each row, most of them for its date."""
+"""Parses listings faster than botocore, which takes some 100 microseconds for each row, most of them for its date."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Final
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET  # as botocore does, from the same servers
 
-#: What botocore gets to read instead.
+#: The body that botocore gets to parse instead.
 _NOTHING: Final = b"<ListBucketResult/>"
 
 
 def read_listing(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Read what the library needs of a page, in botocore's form, before it does.
+    """Parse a page before botocore does, into botocore's form, as far as the library needs it.
 
-    What is no listing, or has dates of another form, is left to it, and so is an error.
+    Errors, and pages that are not listings or have dates of another form, are left to botocore.
     """
     if response_dict["status_code"] != HTTPStatus.OK:
         return

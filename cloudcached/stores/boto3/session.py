@@ -1,4 +1,4 @@
-"""boto3's sessions and clients: one of each per store and process, made when the first request needs them."""
+"""boto3's sessions and clients: one of each per store and process, made for the first request."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cloudcached")
 
-#: Connections of a client: as many as threads may want at once.
+#: Connections of a client: as many as there may be threads that need one at once.
 CONNECTIONS: Final = 64
 _CLIENT_SETTINGS: Final = ("endpoint_url", "addressing_style")
-#: An argument of ``delete_object`` that boto3 does not know, epoch seconds: Ceph's condition for removing.
+#: An argument for ``delete_object`` that boto3 does not know, in epoch seconds: Ceph's condition for deletes.
 UNMODIFIED_SINCE: Final = "UnmodifiedSince"
-#: botocore's names of S3's ordinary signature, and ours for the one that takes the hash of a part as it is given.
+#: botocore's names for S3's ordinary signature, and ours for the one that accepts a known hash of a part.
 _ORDINARY: Final = ("v4", "s3v4")
 _KNOWN_HASH: Final = "cloudcached-s3v4"
 
-#: Held while boto3 or obstore is imported. A fork waits for that: Python gives a child the lock of a module that
-#: another thread was importing, and nobody to release it, and the child's own import would never end.
+#: Held while boto3 or obstore is imported. A fork waits for that: if another thread is importing a module, Python gives
+#: the child that module's lock with no thread to release it, and the child's own import would never end.
 IMPORTING: Final = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=IMPORTING.acquire, after_in_parent=IMPORTING.release, after_in_child=IMPORTING.release)
 
 
 def connect_timeout(timeout: float) -> float:
-    """Return the seconds that a connection may take to come about."""
+    """Return the seconds that connecting may take."""
     return min(2.0, timeout / 2)
 
 
@@ -48,7 +48,7 @@ class Connection:
     def __init__(self, session: boto3.Session, client: S3Client) -> None:
         self.session = session
         self.client = client
-        # No public way leads to the session: botocore has an argument for its class, but none that reaches a client.
+        # There is no public way to the HTTP session: botocore has an argument for its class that no client passes on.
         endpoint: Any = client._endpoint  # type: ignore[attr-defined]  # noqa: SLF001
         self.http = endpoint.http_session = Bounded(endpoint.http_session)
         events: Any = client.meta.events
@@ -58,18 +58,18 @@ class Connection:
         events.register("before-parse.s3.ListObjectsV2", read_listing)
 
     def credential_provider(self) -> CredentialProvider | None:
-        """Return what tells obstore the credentials that boto3's chain found, if it found any."""
+        """Return the credentials that boto3's chain found, as a callable for obstore; ``None`` if it found none."""
         credentials = self.session.get_credentials()
         return None if credentials is None else CredentialProvider(credentials)
 
     def ca_bundle(self) -> str | None:
-        """Return the file of certificates that boto3 trusts, where one is set."""
+        """Return the file of certificates that boto3 trusts, if one is set."""
         found = self.session._session.get_config_variable("ca_bundle")  # noqa: SLF001 - as boto3 does
         return str(found) if found else os.environ.get("REQUESTS_CA_BUNDLE")
 
 
 def _choose_signer(signature_version: Any, **_: Any) -> str | None:
-    """Sign a part by the SHA-256 that its body carries: botocore would read and hash all of it once more."""
+    """Sign a part with the SHA-256 that its body carries: botocore would read and hash all of it again."""
     if signature_version not in _ORDINARY:
         return None
     from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth  # noqa: PLC0415 - came with the client
@@ -101,10 +101,10 @@ def _send_condition(params: dict[str, Any], context: dict[str, Any], **_: Any) -
 
 
 class CredentialProvider:
-    """Tells obstore the credentials of botocore, with the time at which they really expire.
+    """Gives obstore the credentials of botocore, with the time at which they really expire.
 
-    obstore asks again five minutes before that. So that no request waits for new ones then, they are fetched beside
-    the requests, at the time from which botocore itself would.
+    obstore asks again five minutes before that. So that no request has to wait for new ones then, a timer renews them
+    in the background, at the time from which botocore itself would.
     """
 
     #: Seconds before they expire.
@@ -114,9 +114,9 @@ class CredentialProvider:
         self._credentials: Any = credentials
 
     def __call__(self) -> dict[str, Any]:
-        """Return what is valid now, as obstore calls for it."""
+        """Return the credentials that are valid now, in obstore's form."""
         expiry: dt.datetime | None = None
-        for _ in range(3):  # the two belong together unless they are renewed in between
+        for _ in range(3):  # until both belong together: they may be renewed in between
             expiry = getattr(self._credentials, "_expiry_time", None)
             frozen = self._credentials.get_frozen_credentials()
             if expiry == getattr(self._credentials, "_expiry_time", None):
@@ -127,7 +127,7 @@ class CredentialProvider:
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,
             "token": frozen.token,
-            "expires_at": expiry and expiry.astimezone(dt.timezone.utc),  # obstore takes no other zone
+            "expires_at": expiry and expiry.astimezone(dt.timezone.utc),  # obstore accepts no other time zone
         }
 
     def _renew_in(self, seconds: float) -> None:
@@ -139,7 +139,7 @@ class CredentialProvider:
     def _renew(self) -> None:
         try:
             self._credentials.get_frozen_credentials()
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the request that needs them will meet it too
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the request that needs them will fail with it too
             log.warning("the credentials could not be renewed yet: %s", exc)
 
 
@@ -149,12 +149,12 @@ def _make_loader() -> Any:
     return get_session().get_component("data_loader")
 
 
-#: Holds the models of AWS's services that botocore has read: megabytes of JSON, which each session would read anew.
+#: Holds the models of AWS's services that botocore has loaded: megabytes of JSON, which each session would load again.
 _loader: PerProcess[Any] = PerProcess(_make_loader)
 
 
 class _Made:
-    """What one process has made."""
+    """The connection of one process."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -164,7 +164,8 @@ class _Made:
 class Sessions:
     """Makes the boto3 client of one store. Thread-safe; after a fork the child makes its own.
 
-    settings: boto3's own names, for the session or the client. timeout: seconds, of a connection and of each read.
+    settings: for the session and the client, under boto3's own names. timeout: seconds for connecting and for each
+    read.
     """
 
     def __init__(self, settings: Mapping[str, str], timeout: float) -> None:
@@ -174,11 +175,11 @@ class Sessions:
         self._made()
 
     def connection(self) -> Connection:
-        """Return this process's connection. Raises ``ConfigError`` where boto3 refuses the settings."""
+        """Return this process's connection. Raises ``ConfigError`` if boto3 refuses the settings."""
         made = self._made()
         connection = made.connection
         if connection is None:
-            with IMPORTING, made.lock:  # in this order, since obstore asks for a connection while it is set up
+            with IMPORTING, made.lock:  # in this order: obstore's setup asks for a connection too
                 if made.connection is None:
                     made.connection = self._make()
                 connection = made.connection
@@ -192,9 +193,9 @@ class Sessions:
             connection.client.close()
 
     def _make(self) -> Connection:
-        import encodings.idna  # noqa: F401, PLC0415 - else the first connection imports it, and not under the lock
+        import encodings.idna  # noqa: F401, PLC0415 - otherwise the first connection imports it, outside the lock
 
-        import boto3  # noqa: PLC0415 - 0.8 s that a process which never asks need not pay
+        import boto3  # noqa: PLC0415 - 0.8 s that a process without requests need not spend
         from botocore.config import Config  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415
         from botocore.session import get_session  # noqa: PLC0415
@@ -215,7 +216,7 @@ class Sessions:
         return {
             "connect_timeout": connect_timeout(self._timeout),
             "read_timeout": self._timeout,
-            # Repeating is the engine's business: a conditional write that is repeated below it loses to itself.
+            # Only the engine repeats requests: a conditional write that is repeated below it loses to itself.
             "retries": {"total_max_attempts": 1, "mode": "standard"},
             "max_pool_connections": CONNECTIONS,
             # The signature covers the body's SHA-256 already; the newer checksums break older stores.

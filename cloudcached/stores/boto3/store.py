@@ -1,4 +1,4 @@
-"""The whole port by boto3: works everywhere, also inside moto's ``mock_aws``, after a fork and under gevent."""
+"""The whole port by boto3. It works everywhere: inside moto's ``mock_aws``, after a fork and under gevent too."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from .session import UNMODIFIED_SINCE, Sessions
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-#: What a server may take for each part beside the timeout, to make an object of them.
+#: Seconds that a server may take for each part, on top of the timeout, to assemble an object.
 _SECONDS_PER_PART = 0.02
-#: How the names of directory buckets end, which are S3 Express's, and of access points of these.
+#: The endings of the names of directory buckets (S3 Express), and of their access points.
 _DIRECTORIES = (EXPRESS, "--xa-s3")
-#: What belongs to a lifecycle configuration beside its rules, and is reset where it is not sent.
+#: The part of a lifecycle configuration besides its rules: it is reset unless it is sent too.
 _LEAST_SIZE = "TransitionDefaultMinimumObjectSize"
 
 
@@ -76,13 +76,13 @@ class S3Store(Store):
         self.sessions = Sessions(dict(config.s3), config.timeout)
         self._bucket = config.bucket
         self._is_directory = config.bucket.endswith(_DIRECTORIES)
-        #: What every PUT asks for: server-side encryption, in boto3's names.
+        #: Server-side encryption for every PUT, under boto3's names.
         self._sse = dict(config.sse)
-        #: Whether the bucket was seen: what a 404 without a word means is asked once.
+        #: Whether the bucket was seen: only until then does a bare 404 cost a request.
         self._bucket_seen = False
 
     def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
-        """Ask for an object, unless its ETag is *unless*. Raises ``NotFound``, ``NotModified``. **Cost:** 1 GET."""
+        """Request an object, unless its ETag is *unless*. Raises ``NotFound``, ``NotModified``. **Cost:** 1 GET."""
         condition: dict[str, Any] = {} if unless is None else {"IfNoneMatch": f'"{unless}"'}
         answer = self._call("get", object_key, timeout, "get_object", Key=object_key, **condition)
         return _FoundByBoto3(
@@ -92,7 +92,7 @@ class S3Store(Store):
         )
 
     def get_first(self, object_key: str, length: int, *, timeout: float) -> Found:
-        """Ask for the beginning of an object. **Cost:** 1 GET; of an empty object 1 more."""
+        """Request the beginning of an object. **Cost:** 1 GET; for an empty object 1 more."""
         check_range(object_key, 0, length)
         try:
             answer = self._call("get", object_key, timeout, "get_object", Key=object_key, Range=f"bytes=0-{length - 1}")
@@ -122,18 +122,18 @@ class S3Store(Store):
             raise self._failure("get", object_key, timeout, exc) from exc
 
     def head(self, object_key: str, *, timeout: float) -> Head:
-        """Return an object's outside. Raises ``NotFound``. **Cost:** 1 HEAD."""
+        """Return an object's headers. Raises ``NotFound``. **Cost:** 1 HEAD."""
         return self._head("head", object_key, self._call("head", object_key, timeout, "head_object", Key=object_key))
 
     def put(self, write: Write, *, timeout: float) -> str:
         """Write an object and return its ETag. **Atomicity:** the store's. **Cost:** 1 PUT."""
         object_key, when = write.object_key, write.when
-        arguments = self._written(object_key, write.metadata, write.tags)
+        arguments = self._new(object_key, write.metadata, write.tags)
         if when is ABSENT:
             arguments["IfNoneMatch"] = "*"
         elif isinstance(when, Matches):
-            arguments["IfMatch"] = when.etag  # without quotes: Ceph 16 knows no other form
-        self.sessions.connection()  # making the first one must not take from the time of sending
+            arguments["IfMatch"] = when.etag  # without quotes: Ceph 16 accepts no other form
+        self.sessions.connection()  # making the first one must not use up the time for sending
         deadline = Deadline(timeout + allowance(len(write.body)))
         arguments["Body"] = sent = _sent(write.body, deadline)
         try:
@@ -148,7 +148,7 @@ class S3Store(Store):
         self, object_key: str, metadata: Mapping[str, str], *, tags: Mapping[str, str] | None = None, timeout: float
     ) -> str:
         """Begin to write an object in parts. **Cost:** 1 POST."""
-        arguments = self._written(object_key, metadata, tags)
+        arguments = self._new(object_key, metadata, tags)
         return str(self._call("put", object_key, timeout, "create_multipart_upload", **arguments)["UploadId"])
 
     def put_part(
@@ -161,10 +161,10 @@ class S3Store(Store):
         return _etag("put", object_key, self._call("put", object_key, timeout, "upload_part", deadline, **arguments))
 
     def complete_upload(self, object_key: str, upload: str, etags: Sequence[str], *, timeout: float) -> None:
-        """Write the object of its parts. **Atomicity:** the store's. **Cost:** 1 POST."""
+        """Assemble the object from its parts. **Atomicity:** the store's. **Cost:** 1 POST."""
         parts = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in enumerate(etags, 1)]
         arguments = {"Key": object_key, "UploadId": upload, "MultipartUpload": {"Parts": parts}}
-        # Servers put it together before they answer, or while they send blanks. Ceph 16 then names no ETag.
+        # Servers assemble it before they answer, or while they send blanks. Ceph 16 then sends no ETag.
         deadline = Deadline(timeout + len(parts) * _SECONDS_PER_PART) if timeout > 0 else None
         self._call("put", object_key, timeout, "complete_multipart_upload", deadline, **arguments)
 
@@ -186,7 +186,7 @@ class S3Store(Store):
         try:
             self._call("delete", object_key, timeout, "delete_object", Key=object_key, **condition)
         except NotFound:
-            return  # some stores say so
+            return  # as some stores answer
 
     def delete_many(self, object_keys: Iterable[str], *, timeout: float) -> dict[str, StoreError]:
         """Remove up to 1,000 objects. **Cost:** 1 DeleteObjects; none for no keys."""
@@ -208,13 +208,13 @@ class S3Store(Store):
     def list(self, prefix: str, *, after: str = "", timeout: float) -> tuple[list[Listed], bool]:
         """Return one page of the objects under *prefix*; all of them on S3 Express.
 
-        **Cost:** 1 LIST; on S3 Express 1 per 1,000 objects, each with *timeout* for itself, as pages have elsewhere.
+        **Cost:** 1 LIST; on S3 Express 1 for each 1,000 objects, each with the whole *timeout*, as for pages elsewhere.
         """
         if self._is_directory:
-            # Directory buckets are listed in no order, behind no name, and under whole segments only. So where a page
-            # ends says nothing of what is left, and the token that does is of one listing, which the port has no place
-            # for: only all rows in order keep its promise. They fit in memory, a few hundred bytes each: where a
-            # gigabyte is that dear, caches are small.
+            # Directory buckets are listed in no order, under whole segments only, and not from a given name. So the
+            # end of a page does not say what is left; a continuation token does, but it belongs to one listing, and the
+            # port has no place for it. Only all rows, sorted, keep the port's promise. They fit in memory at a few
+            # hundred bytes each: where a gigabyte costs that much, caches are small.
             rows = (row for row in self._directory(prefix, timeout) if row.object_key.startswith(prefix))
             behind = (row for row in rows if row.object_key > after)
             return sorted(behind, key=lambda row: row.object_key), False
@@ -223,7 +223,7 @@ class S3Store(Store):
         return [*_rows(answer)], bool(answer.get("IsTruncated"))
 
     def _directory(self, prefix: str, timeout: float) -> Iterator[Listed]:
-        """Yield the objects of a directory bucket under the whole segments of *prefix*, in no order."""
+        """Yield the objects of a directory bucket under the whole segments of *prefix*, unordered."""
         segments = prefix[: prefix.rfind("/") + 1]
         arguments: dict[str, Any] = {"Prefix": segments} if segments else {}
         while True:
@@ -235,7 +235,7 @@ class S3Store(Store):
             arguments["ContinuationToken"] = token
 
     def lifecycle(self, *, timeout: float) -> dict[str, Any]:
-        """Return the bucket's lifecycle configuration, as ``put_lifecycle`` takes it. **Cost:** 1 request."""
+        """Return the bucket's lifecycle configuration, in the form for ``put_lifecycle``. **Cost:** 1 request."""
         try:
             answer = self._call("get", "", timeout, "get_bucket_lifecycle_configuration")
         except NotFound:
@@ -252,23 +252,23 @@ class S3Store(Store):
         self._call("put", "", timeout, "put_bucket_lifecycle_configuration", LifecycleConfiguration=rules, **more)
 
     def is_versioned(self, *, timeout: float) -> bool:
-        """Tell whether the bucket keeps, or has kept, old versions. **Cost:** 1 request."""
+        """Whether the bucket keeps, or once kept, old versions. **Cost:** 1 request."""
         return bool(self._call("get", "", timeout, "get_bucket_versioning").get("Status"))
 
     def close(self) -> None:
-        """Give connections back."""
+        """Close the connections. The store can be used again afterwards."""
         self.sessions.close()
 
     def missing(self, operation: str, object_key: str, timeout: float) -> CloudCachedError:
         """Return the error for a 404 that does not say what is missing: the object, or the bucket.
 
-        **Cost:** 1 HeadBucket, until the bucket was seen once.
+        **Cost:** 1 HeadBucket, until the bucket has been seen once.
         """
         if not self._bucket_seen:
             try:
                 self._call("head", "", timeout, "head_bucket")
             except AccessDenied:
-                # Whoever may not list is told 403 for an object that is missing: this 404 comes from elsewhere.
+                # Without the right to list, AWS answers 403 for a missing object: this 404 comes from elsewhere.
                 pass
             except CloudCachedError as error:
                 return error
@@ -284,7 +284,7 @@ class S3Store(Store):
         deadline: Deadline | None = None,
         **arguments: Any,
     ) -> dict[str, Any]:
-        """Send one request by the client's method *verb*, and map what it raises."""
+        """Send one request by the client's method *verb*, and translate its exceptions."""
         if timeout <= 0:
             raise made(StoreTimeout, operation, object_key, "no time is left")
         if "Key" in arguments:
@@ -298,8 +298,8 @@ class S3Store(Store):
             raise self._failure(operation, object_key, timeout, exc) from exc
         return answer
 
-    def _written(self, object_key: str, metadata: Mapping[str, str], tags: Mapping[str, str] | None) -> dict[str, Any]:
-        """Return boto3's arguments for a new object, but its body. Raises ``StoreRefused`` for such metadata."""
+    def _new(self, object_key: str, metadata: Mapping[str, str], tags: Mapping[str, str] | None) -> dict[str, Any]:
+        """Return boto3's arguments for a new object, without its body. Raises ``StoreRefused`` for bad metadata."""
         check_metadata(object_key, metadata)
         arguments: dict[str, Any] = {"Key": object_key, "Metadata": metadata, **self._sse}
         if tags:
@@ -307,8 +307,8 @@ class S3Store(Store):
         return arguments
 
     def _failure(self, operation: str, object_key: str, timeout: float, exc: Exception) -> CloudCachedError:
-        """Return our error for what boto3 raised."""
-        if isinstance(exc, StoreError):  # from the deadline below botocore, which knows no names
+        """Return our error for an exception of boto3."""
+        if isinstance(exc, StoreError):  # from the deadline below botocore, which does not know the object
             return made(type(exc), operation, object_key, str(exc))
         answer = getattr(exc, "response", None)
         if not isinstance(answer, dict):
@@ -356,7 +356,7 @@ def _etag(operation: str, object_key: str, answer: Mapping[str, Any]) -> str:
 
 
 def kind_of(exc: BaseException) -> type[StoreError]:
-    """Return the class for an exception of botocore or below it that carries no answer."""
+    """Return our class for an exception, of botocore or below it, that carries no answer."""
     for base in type(exc).__mro__:
         kind = KINDS.get(base.__name__)
         if kind is not None:
@@ -364,7 +364,7 @@ def kind_of(exc: BaseException) -> type[StoreError]:
     return StoreRefused
 
 
-#: By the name of the class, the nearest ancestor counts; all other exceptions of botocore refuse the request itself.
+#: By the name of the class or its nearest ancestor; all other exceptions of botocore refuse the request itself.
 KINDS: Mapping[str, type[StoreError]] = {
     # the wire
     "ChecksumError": StoreUnreachable,

@@ -1,8 +1,8 @@
-"""What obstore's exceptions mean.
+"""Translates obstore's exceptions into ours.
 
 Their classes say little: a missing bucket is ``FileNotFoundError``, a 409 ``AlreadyExistsError``, and everything from
-an expired token to a broken connection ``GenericError``. But the status, the error code and the kind of a failure on
-the wire all stand in their text.
+an expired token to a broken connection ``GenericError``. But their text holds the status, the error code and the kind
+of a network failure.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _CODE: Final = re.compile(r"<Code>([^<]*)</Code>")
 _MESSAGE: Final = re.compile(r"<Message>([^<]*)</Message>")
 _WIRE: Final = re.compile(r"HttpError \{\s*kind: (\w+)")
 _CAUSE: Final = re.compile(r"(?:message|error): \"([^\"]*)\"")
-#: Our credential provider failed; nothing was sent. boto3 can say why.
+#: Our credential provider failed; nothing was sent. boto3 can tell why.
 _NOT_SENT: Final = re.compile(r".* for path External AWS credential provider")
 #: An answer that obstore cannot read, such as one with metadata in Latin-1; boto3 can.
 _UNREADABLE: Final = re.compile(r"Generic S3 error: (Metadata value|Invalid last modified|\S+ Header missing)")
-#: An answer from a region that is not the bucket's; boto3 finds the right one.
+#: An answer from a region other than the bucket's; boto3 finds the right one.
 _ELSEWHERE: Final = re.compile(
     r" - (Received redirect|Server returned non-2xx status code: (30[1278]|400.*<Code>AuthorizationHeaderMalformed))",
     re.DOTALL,
 )
-#: Kinds of failure on the wire, as object_store names them.
+#: Kinds of network failures, as object_store names them.
 WIRE: Final[Mapping[str, type[StoreError]]] = {
     "Timeout": StoreTimeout,
     "Connect": StoreUnreachable,
@@ -37,7 +37,7 @@ WIRE: Final[Mapping[str, type[StoreError]]] = {
     "Decode": StoreUnreachable,
     "Unknown": StoreUnreachable,
 }
-#: What is left for an exception whose text says nothing: by the name of its class.
+#: For an exception whose text says nothing: by the name of its class.
 KINDS: Final[Mapping[str, type[StoreError]]] = {
     "AlreadyExistsError": StoreBusy,  # only a 412 is an answer
     "FileNotFoundError": StoreUnreachable,  # as above, a 404
@@ -55,27 +55,27 @@ KINDS: Final[Mapping[str, type[StoreError]]] = {
 
 
 def is_for_boto3(text: str) -> str | None:
-    """Return why boto3 must take over for good, where it must; nothing was read or written then."""
+    """Return why boto3 must take over for good, or ``None``; if it must, nothing was read or written."""
     if _ELSEWHERE.search(text):
         return "the bucket is in another region than was configured"
     if "InvalidCertificate(" in text:
-        # It wants authorities; OpenSSL, and so boto3, also takes a server's own certificate as AWS_CA_BUNDLE.
+        # It accepts authorities only; OpenSSL, and so boto3, also accepts a server's own certificate as AWS_CA_BUNDLE.
         return "obstore does not accept the server's certificate"
     return None
 
 
 def was_not_sent(text: str) -> bool:
-    """Tell whether there were no credentials to send a request with."""
+    """Whether nothing was sent, for lack of credentials."""
     return _NOT_SENT.match(text) is not None
 
 
 def is_unreadable(text: str) -> bool:
-    """Tell whether there was an answer, and obstore could not read it."""
+    """Whether there was an answer that obstore could not read."""
     return _UNREADABLE.match(text) is not None
 
 
 def is_out_of_range(text: str) -> bool:
-    """Tell whether the object has nothing where the range begins."""
+    """Whether the range begins beyond the end of the object."""
     answer = _ANSWER.search(text)
     return answer is not None and answer[1] == "416"
 
@@ -85,10 +85,10 @@ class Bare404(StoreError):
 
 
 def failure(exc: BaseException, operation: str, object_key: str) -> BaseException:
-    """Return our error for what obstore raised; what is not of obstore comes back as it is."""
+    """Return our error for an exception of obstore; return any other exception itself."""
     if not isinstance(exc, Exception):
         if type(exc).__name__ != "PanicException":
-            return exc  # KeyboardInterrupt and its like
+            return exc  # KeyboardInterrupt and the like
         return made(StoreRefused, operation, object_key, f"obstore gave up: {exc}")
     if isinstance(exc, StoreError):
         return exc

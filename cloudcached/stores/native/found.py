@@ -1,4 +1,4 @@
-"""What obstore answers, as the port has it."""
+"""Obstore's answers in the form of the port."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .errors import failure
 if TYPE_CHECKING:
     from obstore import GetResult
 
-#: What obstore tells beside metadata.
+#: The headers that obstore mixes with the metadata.
 _HEADERS: Final = frozenset(
     ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Storage-Class")
 )
 
 
 class HeadByObstore:
-    """What every ``get`` needs is at hand; the rest takes microseconds that most of them can do without."""
+    """The headers of an object. Those that not every ``get`` needs cost microseconds, so they are computed when read."""
 
     __slots__ = ("metadata", "object_key", "result", "size")
     metadata: dict[str, str]
@@ -34,12 +34,12 @@ class HeadByObstore:
 
     @property
     def etag(self) -> str:
-        """What the store answered, without quotes."""
+        """The ETag, without quotes."""
         return etag_of(self.result.meta["e_tag"], "get", self.object_key)
 
     @property
     def modified(self) -> float:
-        """Epoch seconds, whole ones."""
+        """The time of the write, in whole epoch seconds."""
         return self.result.meta["last_modified"].timestamp()
 
 
@@ -49,7 +49,7 @@ class FoundByObstore(Found):
     __slots__ = ("end", "length")
     head: HeadByObstore
     end: float
-    #: Bytes of the body that were asked for.
+    #: The requested bytes of the body: all, or a range's.
     length: int
 
     def read(self) -> Bytes:
@@ -58,14 +58,14 @@ class FoundByObstore(Found):
         try:
             coming = self.head.result.stream(1)
             piece = next(coming, b"") if size else b""
-            if len(piece) == size:  # no generator for most: it is two microseconds
+            if len(piece) == size:  # mostly so, and without a generator, which costs two microseconds
                 return piece
             return b"".join((piece, *self._rest(coming, size - len(piece))))
         except BaseException as exc:  # noqa: BLE001 - raised there
             self._fail(exc)
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the body as it comes."""
+        """Yield the body as it arrives."""
         try:
             yield from self._rest(self.head.result.stream(1), self.length)
         except GeneratorExit:
@@ -84,8 +84,8 @@ class FoundByObstore(Found):
 
 
 def head_of(result: GetResult, object_key: str, size: int) -> HeadByObstore:
-    """Return the outside of what was found."""
-    # No __init__, here and for what is found: a call is a microsecond.
+    """Return the headers of an object that was found."""
+    # Neither this class nor FoundByObstore has an __init__: the call costs a microsecond.
     head = HeadByObstore()
     head.result = result
     head.object_key = object_key
@@ -98,14 +98,14 @@ def head_of(result: GetResult, object_key: str, size: int) -> HeadByObstore:
 
 
 def etag_of(etag: str | None, operation: str, object_key: str) -> str:
-    """Return an ETag without its quotes. Raises ``StoreRefused`` where there is none."""
+    """Return an ETag without its quotes. Raises ``StoreRefused`` if there is none."""
     if not etag:
         raise made(StoreRefused, operation, object_key, NO_ETAG)
     return etag.strip('"')
 
 
 def pieces_of(coming: Iterator[bytes], size: int, object_key: str, end: float) -> Iterator[bytes]:
-    """Yield *size* bytes as they come: a deadline can only be looked at between pieces."""
+    """Yield *size* bytes as they arrive: the deadline can only be checked between pieces."""
     got = 0
     while got < size:
         if monotonic() > end:

@@ -1,9 +1,9 @@
 """boto3's settings, translated for obstore.
 
-boto3's chain decides; obstore is told every setting explicitly, since it reads the environment by itself, in ways of
-its own. Where the environment holds plain credentials and nothing unusual, the answer is read from there, which saves
-0.3 s of importing botocore; otherwise botocore is asked. What obstore cannot do, or does otherwise, is
-``Untranslatable``.
+boto3's chain decides. obstore is given every setting explicitly, since it reads the environment too, but by rules of
+its own. If the environment holds plain credentials and nothing unusual, the settings are taken from there, which saves
+0.3 s of importing botocore; otherwise botocore is asked. Settings that obstore does not support, or treats differently,
+raise ``Untranslatable``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..boto3.session import Sessions
 
 log = logging.getLogger("cloudcached")
 
-#: AWS_... variables that change nothing here, or that are read below. Any other sends the question to botocore.
+#: AWS_... variables that have no effect here, or that are read below. For any other one botocore is asked.
 _KNOWN: Final = re.compile(
     r"AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|DEFAULT_REGION|REGION|ENDPOINT_URL|ENDPOINT_URL_S3|CA_BUNDLE"
     r"|CONFIG_FILE|SHARED_CREDENTIALS_FILE|EC2_METADATA_DISABLED|MAX_ATTEMPTS|RETRY_MODE|PAGER|DEFAULT_OUTPUT"
@@ -29,7 +29,7 @@ _KNOWN: Final = re.compile(
     r"|CONTAINER_CREDENTIALS_RELATIVE_URI|CONTAINER_CREDENTIALS_FULL_URI|CONTAINER_AUTHORIZATION_TOKEN_FILE"
     r"|LAMBDA_.*|XRAY_.*|CLI_.*)"
 )
-#: What obstore takes from the environment, boto3 does not, and no argument switches off.
+#: Variables that obstore reads and boto3 does not, and that no argument switches off.
 _OBSTORE_ONLY: Final = re.compile(r"AWS_(SERVER_SIDE_ENCRYPTION|SSE_.*|CHECKSUM_ALGORITHM)", re.IGNORECASE)
 _AWS_HOST: Final = re.compile(r"s3[.-]([a-z0-9-]+\.)?amazonaws\.(com|com\.cn|eu)")
 _SSE: Final = {"ServerSideEncryption": "server_side_encryption", "SSEKMSKeyId": "sse_kms_key_id"}
@@ -37,9 +37,9 @@ _SSE: Final = {"ServerSideEncryption": "server_side_encryption", "SSEKMSKeyId": 
 _MAIN_REGION: Final = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d")
 _HOST_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _ADDRESS: Final = re.compile(r"[\d.]+|.*:.*")
-#: boto3's configuration files: the variables that name them, and where they are otherwise.
+#: boto3's configuration files: the variables that name them, and their default paths.
 _FILES: Final = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
-#: Where containers on ECS and on EKS find their credentials: what obstore asks for as boto3 does.
+#: The settings that lead containers on ECS and on EKS to their credentials; obstore follows them as boto3 does.
 _CONTAINERS: Final = (
     ("container_credentials_relative_uri",),
     ("container_credentials_full_uri", "container_authorization_token_file"),
@@ -47,39 +47,39 @@ _CONTAINERS: Final = (
 
 
 class Untranslatable(Exception):
-    """The reason why obstore cannot stand in for boto3 here."""
+    """The reason why obstore cannot replace boto3 here."""
 
 
 class Key(NamedTuple):
-    """Credentials that do not expire, as obstore calls for them."""
+    """Credentials that do not expire."""
 
     access_key_id: str
     secret_access_key: str
     token: str | None
 
     def told(self) -> dict[str, Any]:
-        """Return them, and that they do not expire."""
+        """Return them in obstore's form."""
         return {**self._asdict(), "expires_at": None}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What boto3's chain comes to."""
+    """The settings that boto3's chain arrives at."""
 
-    #: ``None``: AWS's own of the region.
+    #: ``None``: AWS's own endpoint in the region.
     endpoint_url: str | None
     region: str
     style: str
-    #: A file of certificates to trust.
+    #: The path of a file of trusted certificates.
     ca_bundle: str | None
-    #: ``None``: obstore asks the container's own endpoint.
+    #: ``None``: obstore asks the endpoint that *container* names.
     credentials: Callable[[], dict[str, Any]] | None
     container: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Target:
-    """The arguments of an ``obstore.store.S3Store``, without the times."""
+    """The arguments for an ``obstore.store.S3Store``, except the timeouts."""
 
     config: Mapping[str, Any]
     client_options: Mapping[str, Any]
@@ -87,10 +87,10 @@ class Target:
 
 
 def translate(config: Config, sessions: Sessions) -> Target:
-    """Return where and how obstore finds the bucket. Raises ``Untranslatable``."""
+    """Return the arguments by which obstore finds the bucket. Raises ``Untranslatable``."""
     bucket = config.bucket
     if bucket.startswith("arn:") or bucket.endswith((EXPRESS, "--xa-s3", ".mrap")):
-        raise Untranslatable("the bucket is an access point or of S3 Express")
+        raise Untranslatable("the bucket is an access point or in S3 Express")
     for name in os.environ:
         if _OBSTORE_ONLY.fullmatch(name):
             raise Untranslatable(f"{name} is set, which boto3 does not know")
@@ -150,7 +150,7 @@ def _from_environment(given: Mapping[str, str]) -> Settings | None:
 
 
 def _key(found: Mapping[str, str]) -> Key | None:
-    """Return the credentials among settings of boto3's names."""
+    """Return the credentials among settings under boto3's names."""
     name, secret = found.get("aws_access_key_id"), found.get("aws_secret_access_key")
     return Key(name, secret, found.get("aws_session_token") or None) if name and secret else None
 
@@ -164,7 +164,7 @@ def _container() -> dict[str, str]:
 
 
 def _from_boto3(sessions: Sessions) -> Settings:
-    """Return what a boto3 client was made with. Raises ``Untranslatable``, and what making one raises."""
+    """Return the settings of a boto3 client. Raises ``Untranslatable``, and ``ConfigError`` if boto3 refuses them."""
     connection = sessions.connection()
     meta = connection.client.meta
     config: Any = meta.config
@@ -186,7 +186,7 @@ def _from_boto3(sessions: Sessions) -> Settings:
     if style == "auto" and _AWS_HOST.fullmatch(urlsplit(meta.endpoint_url).netloc):
         style = "virtual"
     return Settings(
-        # With the region's own endpoint, a bucket elsewhere shows at the first request.
+        # The region's own endpoint: for a bucket in another region the first request fails, and boto3 takes over.
         meta.endpoint_url,
         "us-east-1" if meta.region_name in (None, "aws-global") else meta.region_name,
         style,
@@ -198,8 +198,8 @@ def _from_boto3(sessions: Sessions) -> Settings:
 def _endpoint(bucket: str, settings: Settings) -> tuple[str, bool]:
     """Return the endpoint, with the bucket in it where requests are virtual-hosted, and whether they are.
 
-    As botocore does: AWS's own endpoints are virtual-hosted, others have the bucket in the path, and so have buckets
-    whose names no certificate covers.
+    By botocore's rules: requests to AWS's own endpoints are virtual-hosted; requests to others have the bucket in the
+    path, and so have those for a bucket whose name no certificate covers.
     """
     url = settings.endpoint_url or f"https://s3.{settings.region}.amazonaws.com"
     parts = urlsplit(url)
@@ -207,14 +207,17 @@ def _endpoint(bucket: str, settings: Settings) -> tuple[str, bool]:
         raise Untranslatable(f"the endpoint is {url!r}")
     virtual = settings.style == "virtual" or (settings.endpoint_url is None and settings.style != "path")
     if virtual and "." in bucket and parts.scheme == "http":
-        raise Untranslatable("the bucket has dots in its name and is asked for as a host")
+        raise Untranslatable("the bucket has dots in its name and is addressed as a host")
     if virtual and _HOST_LABEL.fullmatch(bucket) and not _ADDRESS.fullmatch(parts.hostname):
         return f"{parts.scheme}://{bucket}.{parts.netloc}{parts.path.rstrip('/')}", True
     return url.rstrip("/"), False
 
 
 def _proxy(endpoint: str) -> dict[str, str]:
-    """Return what keeps obstore off a proxy that boto3 would not use. Raises ``Untranslatable`` for one that it would."""
+    """Return options that keep obstore off a proxy that boto3 would not use.
+
+    Raises ``Untranslatable`` for a proxy that boto3 would use.
+    """
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - pulls in http.client
 
     proxies = getproxies()
@@ -225,5 +228,5 @@ def _proxy(endpoint: str) -> dict[str, str]:
     host = parts.hostname or ""
     if parts.scheme in proxies and not proxy_bypass(parts.netloc):
         raise Untranslatable("a proxy is set")
-    # obstore knows no "without a proxy", but a proxy with exceptions; the first one would be refused at once.
+    # obstore has no option for "no proxy", but one for exceptions to it; this proxy would refuse connections at once.
     return {"proxy_url": "http://127.0.0.1:9", "proxy_excludes": host}

@@ -1,7 +1,7 @@
-"""GET, HEAD and PUT by obstore, a native S3 client: a tenth of boto3's cost. All else is handed to the boto3 store.
+"""GET, HEAD and PUT by obstore, a native S3 client, at a tenth of boto3's cost. All else is passed to the boto3 store.
 
-It steps aside for boto3, call by call, where obstore would hang, block or leave the building: in a process forked from
-one that has used it, under gevent and eventlet, inside moto's ``mock_aws``, and for settings that it cannot take.
+boto3 takes over, call by call, where obstore would hang, block, or bypass the mock: in a process forked from one that
+has used obstore, under gevent and eventlet, inside moto's ``mock_aws``, and for settings that obstore does not support.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cloudcached")
 
-#: Modules that hinder once they are loaded and have done what they are for.
+#: Modules that rule obstore out once they are loaded and active.
 _SUSPECTS: Final = frozenset(("gevent.monkey", "eventlet.patcher", "moto.core.models"))
 
 #: Segments of printable ASCII, none of them empty or beginning with a dot, which obstore would normalise or refuse.
 _PLAIN: Final = re.compile(r"[ -,\-0-~][ -.0-~]*(?:/[ -,\-0-~][ -.0-~]*)*")
 
-#: No range of a file is larger.
+#: No requested range of a file is larger.
 _RANGE_BYTES: Final = 1 << 26
 
 _WORKERS: Final = "TOKIO_WORKER_THREADS"
 
-#: The process in which obstore runs: its threads do not survive a fork, and whoever calls it in a child waits for ever.
+#: The process in which obstore runs: its threads do not survive a fork, and a call in a child would never return.
 _home: int | None = None
 
 
 def _after_fork() -> None:
-    """Leave alone what somebody else may have used in the parent."""
+    """Rule obstore out in a child if something else may have used it in the parent."""
     global _home  # noqa: PLW0603 - one set of threads per process
     if _home is None and "obstore" in sys.modules:
         _home = 0
@@ -64,7 +64,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _hindrance() -> str | None:
-    """Return why obstore must not be called here and now."""
+    """Return why obstore must not be called here and now, or ``None``."""
     modules = sys.modules
     if _home is not None and getpid() != _home:
         return "this process was forked from one that had used obstore"
@@ -73,16 +73,16 @@ def _hindrance() -> str | None:
     if "eventlet.patcher" in modules and modules["eventlet.patcher"].is_monkey_patched("socket"):
         return "eventlet has patched the sockets, which obstore does not use"
     if "moto.core.models" in modules and modules["moto.core.models"].botocore_stubber.enabled:
-        return "moto's mock_aws is active, which obstore does not know"
+        return "moto's mock_aws is active, which obstore would bypass"
     return None
 
 
 def _start(obstore: Any) -> None:
-    """Let obstore start its threads: one that moves bytes, where it would take one per core.
+    """Let obstore start its threads: one that moves bytes, instead of one per core.
 
-    Callers wait in their own threads, and what they wait for passes through this one: a second one only makes more
-    wake-ups (a fifth more CPU time per ``get`` on 2 cores, and 8 % fewer from 32 threads). The environment is
-    obstore's only door to this; who has set it, or has used obstore before, is not overruled.
+    Callers wait in their own threads, and all their bytes pass through this one: a second one only causes more wake-ups
+    (a fifth more CPU time per ``get`` on 2 cores, and 8 % fewer gets from 32 threads). The environment is obstore's
+    only setting for this. If it is set, or obstore was used before, that stands.
     """
     if _WORKERS in os.environ:
         return
@@ -101,11 +101,12 @@ def _is_plain(object_key: str) -> bool:
 class _Lanes:
     """The ``obstore`` stores of one bucket.
 
-    A time limit belongs to an obstore store, not to a call. So there are some for reading, whose limit begins anew
-    with each piece of a body, and some for writing, whose limit is for the whole exchange; each made at its first use.
+    In obstore a timeout belongs to a store, not to a call. So there are several for reading, whose timeout starts again
+    with each piece of a body, and several for writing, whose timeout covers the whole exchange. Each is made at its
+    first use.
     """
 
-    #: Of the timeout. A step may be this much over what is left of the operation's time.
+    #: The stores' timeouts, as fractions of the operation's; one may exceed the time left by the factor SLACK.
     STEPS: Final = (1.0, 0.5, 0.25)
     SLACK: Final = 1.05
 
@@ -120,7 +121,7 @@ class _Lanes:
         self._bucket = config.bucket
         self._target = target
         self._timeout = config.timeout
-        #: Seconds: more than reading any value takes; the deadlines of reading are kept in ``FoundByObstore``.
+        #: Seconds: more than reading any value takes; ``FoundByObstore`` keeps the deadlines for reading.
         self._longest = config.timeout + allowance(max(config.max_value_bytes, _RANGE_BYTES) + FREE_BYTES)
         self._lock = threading.Lock()
         self._readers: dict[float, Native] = {}
@@ -129,15 +130,15 @@ class _Lanes:
         self.full_from = config.timeout / self.SLACK
 
     def for_reading(self, left: float) -> Native:
-        """Return the store whose reads wait at most about *left* seconds, for the answer and for each piece of it."""
+        """Return a store whose reads wait at most about *left* seconds for the answer and for each piece of it."""
         if left >= self.full_from:
             return self.full
         seconds = self._step(left)
         return self._readers.get(seconds) or self._reader(seconds)
 
     def for_writing(self, left: float, size: int) -> Native:
-        """Return the store whose writes take at most about *left* seconds, and the time that *size* bytes may take."""
-        # Large ones in powers of two of a second, so that there are few stores.
+        """Return a store whose writes take at most about *left* seconds and the time that *size* bytes may take."""
+        # For large bodies the timeout is a power of two, in seconds, so that there are few stores.
         seconds = self._step(left) if size <= FREE_BYTES else 2.0 ** math.ceil(math.log2(left + allowance(size)))
         return self._writers.get(seconds) or self._writer(seconds)
 
@@ -182,12 +183,12 @@ class FastS3Store(Wrapper):
         super().__init__(inner)
         self._config = config
         self._lanes: _Lanes | None = None
-        #: Why obstore is out of the question for this bucket for good.
+        #: Why obstore can never be used for this bucket.
         self._hindered: str | None = None
         self._told: set[str] = set()
 
     def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
-        """Ask for an object, unless its ETag is *unless*. Raises ``NotFound``, ``NotModified``. **Cost:** 1 GET."""
+        """Request an object, unless its ETag is *unless*. Raises ``NotFound``, ``NotModified``. **Cost:** 1 GET."""
         lanes = self._lane(object_key, timeout)
         if lanes is not None:
             found = FoundByObstore()
@@ -197,14 +198,14 @@ class FastS3Store(Wrapper):
                 result = lanes.get(lanes.for_reading(timeout), object_key, options=options)
                 found.length = size = result.range[1]
                 found.head = head_of(result, object_key, size)
-            except BaseException as exc:  # noqa: BLE001 - obstore's panics are no Exception
+            except BaseException as exc:  # noqa: BLE001 - obstore's panics are not Exceptions
                 self._failed(exc, "get", object_key, timeout)
             else:
                 return found
         return self.inner.get(object_key, unless=unless, timeout=timeout)
 
     def get_first(self, object_key: str, length: int, *, timeout: float) -> Found:
-        """Ask for the beginning of an object. **Cost:** 1 GET; of an empty object 1 more."""
+        """Request the beginning of an object. **Cost:** 1 GET; for an empty object 1 more."""
         check_range(object_key, 0, length)
         lanes = self._lane(object_key, timeout)
         if lanes is not None:
@@ -239,7 +240,7 @@ class FastS3Store(Wrapper):
         return self.inner.get_range(object_key, start, length, etag=etag, timeout=timeout)
 
     def head(self, object_key: str, *, timeout: float) -> Head:
-        """Return an object's outside. Raises ``NotFound``. **Cost:** 1 HEAD."""
+        """Return an object's headers. Raises ``NotFound``. **Cost:** 1 HEAD."""
         lanes = self._lane(object_key, timeout)
         if lanes is not None:
             try:
@@ -260,7 +261,7 @@ class FastS3Store(Wrapper):
             if when is ABSENT:
                 mode = "create"
             elif isinstance(when, Matches):
-                mode = {"e_tag": when.etag}  # without quotes: Ceph 16 knows no other form
+                mode = {"e_tag": when.etag}  # without quotes: Ceph 16 accepts no other form
             store = lanes.for_writing(timeout, len(body))
             try:
                 options: dict[str, Any] = {"attributes": dict(write.metadata), "mode": mode}
@@ -272,7 +273,7 @@ class FastS3Store(Wrapper):
         return self.inner.put(write, timeout=timeout)
 
     def close(self) -> None:
-        """Give connections back."""
+        """Close the connections. The store can be used again afterwards."""
         if _home == getpid():  # a child leaves its parent's alone
             self._lanes = None
         self.inner.close()
@@ -296,7 +297,7 @@ class FastS3Store(Wrapper):
         return None
 
     def _open(self) -> str | None:
-        """Make the lanes; return what hinders."""
+        """Make the obstore stores; return why that failed, or ``None``."""
         global _home  # noqa: PLW0603 - as above
         try:
             with IMPORTING:
@@ -305,22 +306,22 @@ class FastS3Store(Wrapper):
             self._hindered = str(exc)
         except ConfigError:
             raise
-        except Exception as exc:  # noqa: BLE001 - no obstore, a setting that this version does not know, a missing file
+        except Exception as exc:  # noqa: BLE001 - no obstore, a setting unknown to this version, a missing file
             self._hindered = f"obstore cannot be set up: {exc}"
         else:
             _home = getpid()
         return self._hindered
 
     def _step_aside(self, reason: str) -> None:
-        """Say once why. Raises ``ConfigError`` where obstore was asked for by name."""
+        """Log the reason once. Raises ``ConfigError`` if the options require obstore."""
         if self._config.transport == "obstore":
             raise ConfigError(f"transport='obstore' is not possible: {reason}; use transport='auto'")
         if reason not in self._told:
             self._told.add(reason)
-            log.info("%s is asked by boto3: %s", self._config.url, reason)
+            log.info("%s is accessed through boto3: %s", self._config.url, reason)
 
     def _failed(self, exc: BaseException, operation: str, object_key: str, timeout: float) -> None:
-        """Raise our error for what obstore raised, or return where boto3 should be asked; nothing was written then."""
+        """Raise our error for an exception of obstore, or return if boto3 must be asked; nothing was written then."""
         text = str(exc)
         hindrance = is_for_boto3(text)
         if hindrance is not None:
