@@ -15,6 +15,7 @@ from ._types import MISSING
 from .client import Client
 from .coordination.locks import Lock
 from .coordination.memoize import Memoized
+from .engine.snapshot import _token  # noqa: F401 - where the tokens of gets are unpickled
 from .entry.format import EntryInfo
 from .errors import *  # noqa: F403 - the tree is public as a whole
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from .._types import MISSING, Bytes
 from ..entry.expiry import is_expired
@@ -12,7 +13,8 @@ from ..entry.format import START, Meta
 class Snapshot(NamedTuple):
     """What a GET or a HEAD found under a key; as the token of ``Client.gets``, what ``cas`` compares.
 
-    Only a GET verifies: after a HEAD there is no value, and ``live_at`` goes by the metadata alone.
+    Only a GET verifies: after a HEAD there is no value, and ``live_at`` goes by the metadata alone. Pickled, it is a
+    token, whatever it was.
     """
 
     #: ``None``: there is no object.
@@ -48,11 +50,16 @@ class Snapshot(NamedTuple):
         """Return the part of this snapshot that a later ``cas`` needs."""
         return Snapshot(self.etag, self.meta, object_key=object_key)
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a token of gets cannot be pickled: it says what this process has seen; store the value itself, and call"
-            " gets again where you need a token"
-        )
+    def __reduce__(self) -> tuple[Callable[..., Snapshot], tuple[Any, ...]]:
+        return _token, (self.object_key, self.etag, None if self.meta is None else tuple(self.meta))
+
+
+def _token(object_key: str, etag: str | None, meta: tuple[Any, ...] | None) -> Snapshot:
+    """Return a token that was pickled."""
+    return Snapshot(etag, None if meta is None else Meta(*meta), object_key=object_key)
+
+
+_token.__module__ = "cloudcached"  # where pickles find it: a path that no move of this file breaks
 
 
 #: There is no object.

@@ -53,7 +53,8 @@ class S3Contract(CacheContract):
         def open_cache(below: str = "", **options: Any) -> Client:
             client = Client(url + below, clock=clock, **{**self.options, **options})
             engine = client.engine
-            engine.store = stores.setdefault(os.environ["AWS_ENDPOINT_URL"], engine.store)
+            store = stores.setdefault(os.environ["AWS_ENDPOINT_URL"], engine.store)
+            engine.wrap_store(lambda _: store)
             return client
 
         return open_cache

@@ -141,6 +141,21 @@ def test_the_pickle_of_an_info_names_the_public_class_alone() -> None:
     assert b"cloudcached.entry" not in pickle.dumps(info)
 
 
+def test_the_pickle_of_a_token_names_no_room() -> None:
+    client = Client("memory://", signing_key="key")
+    client.put("k", {"large": "x" * 1000}, 60)
+    _, token = client.gets("k")
+    back, names = pickled(token)
+    assert names == {("cloudcached", "_token")}
+    assert back == token
+    assert len(pickle.dumps(token)) < 1000
+    assert client.put("token", token)
+    assert client.cas("k", "new", client.get("token")) is True
+    assert client.cas("k", "newer", token) is False
+    _, missing = client.gets("nothing")
+    assert pickle.loads(pickle.dumps(missing)) == missing
+
+
 def test_the_pickle_of_missing_names_the_public_constant_alone() -> None:
     back, names = pickled([MISSING])
     assert back[0] is MISSING
