@@ -84,7 +84,7 @@ def check_timeout(**_: Any) -> list[CheckMessage]:
     return [
         Error(
             f"The TIMEOUT of your '{alias}' cache cannot be used: {error}.",
-            hint="Set it to a number of seconds, or to None to keep entries until they are deleted; the default is 300.",
+            hint="Set it to a number of seconds, or to None to keep entries until they are deleted. Default: 300.",
             id="cloudcached.E003",
         )
         for alias, params in _our_caches()

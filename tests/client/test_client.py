@@ -53,8 +53,7 @@ class S3Contract(CacheContract):
         def open_cache(below: str = "", **options: Any) -> Client:
             client = Client(url + below, clock=clock, **{**self.options, **options})
             engine = client.engine
-            store = stores.setdefault(os.environ["AWS_ENDPOINT_URL"], engine.store)
-            engine.wrap_store(lambda _: store)
+            engine.wrap_store(lambda store: stores.setdefault(os.environ["AWS_ENDPOINT_URL"], store))
             return client
 
         return open_cache

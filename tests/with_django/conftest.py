@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import django
 import pytest
 from asgiref.sync import async_to_sync
+from store_doubles import wrap_store
 
+from cloudcached.stores.port import Write
 from cloudcached.testing import FakeClock
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "with_django.site_settings")
@@ -75,7 +77,7 @@ class Watched:
         method = getattr(self.store, name)
 
         def request(where: Any, *args: Any, **kwargs: Any) -> Any:
-            self.before(name, where)
+            self.before(name, where.object_key if isinstance(where, Write) else where)
             self.requests.append(name)
             return method(where, *args, **kwargs)
 
@@ -88,12 +90,15 @@ class Watched:
 
 
 @pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Watched]:
-    """Give a function that watches the store of a cache."""
+def watch() -> Iterator[Callable[[Any], Watched]]:
+    """Give a function that watches the store of a cache, until the test ends."""
+    engines = []
 
     def watch(cache: Any) -> Watched:
         engine = getattr(cache, "cache", cache).client.engine
-        monkeypatch.setattr(engine, "store", Watched(engine.store))
-        return engine.store
+        engines.append(engine)
+        return wrap_store(engine, Watched)
 
-    return watch
+    yield watch
+    for engine in engines:
+        engine.wrap_store(lambda watched: watched.store)
