@@ -33,7 +33,7 @@ class TestInterruptions(WithFiles):
 
     def test_a_source_that_shrinks(self, cache: Client) -> None:
         for replace in (True, False):
-            with pytest.raises(ValueRejected, match="did it change"):
+            with pytest.raises(ValueRejected, match="was it changed while it was read"):
                 cache.put_file("k", Sparse(100), replace=replace)
         assert cache.has("k") is False
 
