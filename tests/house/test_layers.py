@@ -38,7 +38,9 @@ BORDERS = {
     "prometheus_client": ("cloudcached.metrics.prometheus",),
     "diskcache": ("cloudcached.near.raw_disk",),
     "pickle": ("cloudcached.entry.values", "cloudcached.errors"),  # errors: the name of an exception
-    "hmac": ("cloudcached.entry.signing",),
+    "hmac": ("cloudcached.entry.signing", "cloudcached.stores.wire.request"),
+    "socket": ("cloudcached.stores.wire", "cloudcached.testing.server"),
+    "ssl": ("cloudcached.stores.wire",),
     "django": ("cloudcached_django",),
     "flask": ("cloudcached_flask",),
     "flask_caching": ("cloudcached_flask",),
