@@ -129,6 +129,45 @@ class Client:
             return default
         return value
 
+    @verb(False)
+    def has(self, key: str) -> bool:
+        """Tell whether *key* has a live entry, by its metadata: a damaged body is not noticed. **Cost:** 1 HEAD."""
+        return self._head(key).meta is not None
+
+    ahas = awaited(has)
+
+    def __contains__(self, key: object) -> bool:
+        return self.has(key)  # type: ignore[arg-type] # anything but a str is KeyRejected
+
+    @verb(0)
+    def ttl(self, key: str) -> float | None:
+        """Return the seconds until *key* expires: 0 for a missing key, ``None`` for never. **Cost:** 1 HEAD."""
+        meta = self._head(key).meta
+        return 0 if meta is None else seconds_left(meta.expires_ms, self.engine.clock.time())
+
+    attl = awaited(ttl)
+
+    @verb()
+    def info(self, key: str) -> EntryInfo | None:
+        """Return what the metadata of a live entry says, or ``None``. **Cost:** 1 HEAD."""
+        found = self._head(key)
+        meta = found.meta
+        if found.etag is None or meta is None:
+            return None
+        return EntryInfo(
+            key=key,
+            object_key=self.engine.place(key).object_key,
+            type=meta.type,
+            encoding=meta.encoding,
+            size=found.size,
+            created=meta.created_ms / 1000,
+            expires=None if meta.expires_ms is None else meta.expires_ms / 1000,
+            etag=found.etag,
+            key_id=meta.key_id,
+        )
+
+    ainfo = awaited(info)
+
     @verb(False, writes=True)
     def put(self, key: str, value: Any, time_to_expire: TimeToExpire = 3600, replace: bool = False) -> bool:
         """Store *value* under *key*; return whether it was stored.
@@ -175,32 +214,6 @@ class Client:
     aupdate = awaited(update)
 
     @verb(False, writes=True)
-    def delete(self, key: str) -> bool:
-        """Remove *key*; return whether it was live when looked at.
-
-        **Atomicity:** it is gone afterwards; two concurrent callers may both be told True. **Cost:** 1 HEAD, + 1
-        DELETE if there is an object.
-        """
-        engine = self.engine
-        place, budget = engine.place(key), engine.budget()
-        found = engine.head(place, budget)
-        if found.etag is not None:
-            engine.remove(place, budget)
-        return found.live_at(engine.clock.time())
-
-    adelete = awaited(delete)
-
-    @verb(False)
-    def has(self, key: str) -> bool:
-        """Tell whether *key* has a live entry, by its metadata: a damaged body is not noticed. **Cost:** 1 HEAD."""
-        return self._head(key).meta is not None
-
-    ahas = awaited(has)
-
-    def __contains__(self, key: object) -> bool:
-        return self.has(key)  # type: ignore[arg-type] # anything but a str is KeyRejected
-
-    @verb(False, writes=True)
     def touch(self, key: str, time_to_expire: TimeToExpire = 3600) -> bool:
         """Give a live entry a new time to expire, counted from now; return whether there was one.
 
@@ -230,34 +243,21 @@ class Client:
 
     aexpire_at = awaited(expire_at)
 
-    @verb(0)
-    def ttl(self, key: str) -> float | None:
-        """Return the seconds until *key* expires: 0 for a missing key, ``None`` for never. **Cost:** 1 HEAD."""
-        meta = self._head(key).meta
-        return 0 if meta is None else seconds_left(meta.expires_ms, self.engine.clock.time())
+    @verb(False, writes=True)
+    def delete(self, key: str) -> bool:
+        """Remove *key*; return whether it was live when looked at.
 
-    attl = awaited(ttl)
+        **Atomicity:** it is gone afterwards; two concurrent callers may both be told True. **Cost:** 1 HEAD, + 1
+        DELETE if there is an object.
+        """
+        engine = self.engine
+        place, budget = engine.place(key), engine.budget()
+        found = engine.head(place, budget)
+        if found.etag is not None:
+            engine.remove(place, budget)
+        return found.live_at(engine.clock.time())
 
-    @verb()
-    def info(self, key: str) -> EntryInfo | None:
-        """Return what the metadata of a live entry says, or ``None``. **Cost:** 1 HEAD."""
-        found = self._head(key)
-        meta = found.meta
-        if found.etag is None or meta is None:
-            return None
-        return EntryInfo(
-            key=key,
-            object_key=self.engine.place(key).object_key,
-            type=meta.type,
-            encoding=meta.encoding,
-            size=found.size,
-            created=meta.created_ms / 1000,
-            expires=None if meta.expires_ms is None else meta.expires_ms / 1000,
-            etag=found.etag,
-            key_id=meta.key_id,
-        )
-
-    ainfo = awaited(info)
+    adelete = awaited(delete)
 
     @verb(NO_COUNTER, writes=True)
     def incr(self, key: str, delta: int = 1, *, initial: int | None = None, time_to_expire: TimeToExpire = 3600) -> int:
