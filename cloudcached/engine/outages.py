@@ -1,12 +1,14 @@
-"""A store that is away, and a client that must not write: what the methods of ``Client`` answer then.
+"""The answers of ``Client``'s methods while the store is away, or while the client must not write.
 
-With ``fail_silently`` a method that cannot ask the store answers as if the cache were empty, and with
-``read_only="drop"`` one that would write answers as if that had failed: the same answers, given where the method is
-defined. Methods that coordinate several callers (locks, compare-and-swap) have no such answer and always raise.
+With ``fail_silently`` a method that cannot reach the store answers as if the cache were empty, and with
+``read_only="drop"`` a method that would write answers as if the write had failed: it is the same answer, given next to
+the method's definition. Methods that coordinate several callers (locks, compare-and-swap) have no such answer and
+always raise.
 
-The circuit breaker asks a store that cannot be reached only every few seconds: without it, each page of a site would
-wait for its own timeouts. Connection errors and timeouts open it; a 503 does not, since one hot key may draw it while
-the store serves all others, nor does a timeout in the short rest of an operation whose time went by with 503s.
+The circuit breaker sends a store that cannot be reached one request every few seconds: without it, each page of a site
+would wait for its own timeouts. Connection errors and timeouts open it. A 503 does not, since one hot key may draw it
+while the store serves all others; nor does a timeout of a request that got only the last bit of an operation's time,
+after 503s had used up the rest.
 """
 
 from __future__ import annotations
@@ -42,19 +44,19 @@ R = TypeVar("R")
 
 log = logging.getLogger("cloudcached")
 
-#: Failures in a row that open it. A timeout counts as all of them: it has cost a page its whole budget already.
+#: Failures in a row that open it. One timeout counts as all of them: it has already cost a page its whole budget.
 THRESHOLD: Final = 3
-#: Seconds without a request; then one is let through, whose outcome decides.
+#: Seconds without a request; then one is let through, and its outcome decides.
 REST_SECONDS: Final = 5.0
 
-#: Somebody must mend these: they are errors in the log as long as they last.
+#: These need an operator, so they are logged as errors until fixed.
 _LOUD = (AccessDenied, BucketMissing, StoreRefused)
-#: The answer of a counter that cannot be reached: what it answers for a key that is not there.
+#: The answer of a counter that cannot be reached: ``KeyMissing``, as for a key that is not there.
 NO_COUNTER: Final = object()
 
 
 class Silencer:
-    """Turns failures into answers, where the options say so, and keeps them from being overlooked."""
+    """Turns failures into answers if the options say so, and logs and counts them so that they are not overlooked."""
 
     def __init__(self, config: Config, clock: Clock, counters: Counters) -> None:
         self._silent = config.fail_silently
@@ -64,51 +66,53 @@ class Silencer:
         self.now = clock.monotonic
         self._throttle = Throttle(clock)
 
-    def refuses_write(self, verb: str) -> bool:
-        """Tell whether a write is to be dropped. Raises ``ReadOnlyError`` where it is to be refused."""
+    def refuses_write(self, method: str) -> bool:
+        """Return whether a write by *method* must be dropped. Raises ``ReadOnlyError`` if it must be refused."""
         if not self._read_only:
             return False
         if self._read_only == "drop":
             self._counters.add("dropped")
             return True
-        raise ReadOnlyError(f"{verb} would write, and this client is read-only")
+        raise ReadOnlyError(f"{method} would write, and this client is read-only")
 
-    def failed(self, verb: str) -> None:
-        """Count an error of *verb*."""
-        self._counters.add(f"errors.{verb}")
+    def failed(self, method: str) -> None:
+        """Count an error of *method*."""
+        self._counters.add(f"errors.{method}")
 
-    def take(self, verb: str, error: CloudCachedError) -> None:
-        """Log and count *error* where failures are silent; raise it again where they are not.
+    def take(self, method: str, error: CloudCachedError) -> None:
+        """Log and count *error* if failures are silent, otherwise raise it again.
 
-        What only the caller can mend, such as a value that cannot be stored among many, is always raised.
+        An error that only the caller can fix, such as one value of many that cannot be stored, is always raised.
         """
-        self.failed(verb)
+        self.failed(method)
         causes = list(error.failures.values()) if isinstance(error, PartialFailure) else [error]
         if not self._silent or not all(isinstance(cause, (StoreError, OutcomeUnknown)) for cause in causes):
             raise error
         self._counters.add(f"silenced.{type(error).__name__}")
         error = next(iter(causes))
         if isinstance(error, CircuitOpen):
-            return  # the circuit breaker writes one line per outage
+            return  # the circuit breaker has logged the outage
         if self._throttle.allows(type(error)):
             level = logging.ERROR if isinstance(error, _LOUD) else logging.WARNING
-            fields = {"event": "silenced", "verb": verb, "error": type(error).__name__}
-            log.log(level, "%s failed and counts as a miss: %s: %s", verb, fields["error"], error, extra=fields)
+            fields = {"event": "silenced", "verb": method, "error": type(error).__name__}
+            text = "%s failed and was answered as if the cache were empty: %s: %s"
+            log.log(level, text, method, fields["error"], error, extra=fields)
 
 
 class Silenced(Protocol):
-    """What the decorator needs of a client."""
+    """The part of a client that the decorators need."""
 
     _silencer: Silencer
 
 
-def verb(
+def fallback(
     answer: Any = None, *, writes: bool = False, partial: Callable[[PartialFailure], Any] | None = None
 ) -> Callable[[F], F]:
-    """Decorate a verb: what it answers when the store cannot be asked, and whether it writes.
+    """Decorate a method: give it an answer for when the store cannot be reached, and count and time its calls.
 
-    answer: a value, or a type to make one of; ``NO_COUNTER`` raises ``KeyMissing``. partial: what a bulk verb answers
-    when some of its keys failed.
+    answer: a value, or a type that is called to make one; ``NO_COUNTER`` raises ``KeyMissing``. writes: whether the
+    method writes, so that a read-only client refuses it, or gives *answer*. partial: makes the answer of a bulk method
+    some of whose keys failed.
     """
 
     def decorate(function: F) -> F:
@@ -124,7 +128,7 @@ def verb(
                 return function(self, *arguments, **options)
             except (StoreError, OutcomeUnknown, PartialFailure) as error:
                 if answer is NO_COUNTER and isinstance(error, OutcomeUnknown):
-                    raise  # it may have counted: nobody must start it again
+                    raise  # it may have counted, so the counter must not be started again
                 silencer.take(name, error)
                 if partial is not None and isinstance(error, PartialFailure):
                     return partial(error)
@@ -138,7 +142,7 @@ def verb(
 
 
 def loud(function: F) -> F:
-    """Decorate a verb that is never silent: its calls are timed, and its errors counted."""
+    """Decorate a method that is never silent: its calls are timed, its errors counted and raised."""
     name = function.__name__
 
     @functools.wraps(function)
@@ -163,19 +167,19 @@ def _answer(answer: Any, name: str) -> Any:
 
 
 class _State:
-    """What is known of the store; one per process."""
+    """The failures of the store as one process has seen them."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.failures = 0
-        #: Until when nothing is sent, by the monotonic clock; ``None``: closed.
+        #: The time until which nothing is sent, by the monotonic clock; ``None``: the breaker is closed.
         self.resting_until: float | None = None
 
 
 class Breaker:
-    """Counts failures in a row and lets the store rest. Thread-safe.
+    """Counts failures in a row, and then lets the store rest. Thread-safe.
 
-    patience: seconds; the timeout of a request that was given less says nothing of the store.
+    patience: seconds; if a request that was given less than that times out, it says nothing about the store.
     """
 
     def __init__(self, clock: Clock, counters: Counters, patience: float) -> None:
@@ -185,7 +189,7 @@ class Breaker:
         self._state = PerProcess(_State)
 
     def call(self, request: Callable[..., R], *arguments: Any, timeout: float, **options: Any) -> R:
-        """Send *request*, or raise ``CircuitOpen``; also for the failure that opens it, which is in the log then."""
+        """Send *request*, or raise ``CircuitOpen``: also for the failure that opens the breaker, which is then logged."""
         state = self._state()
         if state.resting_until is not None:
             self._knock(state)
@@ -206,18 +210,19 @@ class Breaker:
         return answer
 
     def _knock(self, state: _State) -> None:
-        """Let one caller through when the rest is over, and send all others away."""
+        """Let one caller through when the rest is over. Raises ``CircuitOpen`` for all others."""
         with state.lock:
             now = self._clock.monotonic()
             if state.resting_until is None:
                 return
             if now < state.resting_until:
                 self._counters.add("not_asked")
-                raise CircuitOpen(f"the store could not be reached; asked again in {state.resting_until - now:.1f} s")
+                left = state.resting_until - now
+                raise CircuitOpen(f"the store could not be reached; no request is sent for another {left:.1f} s")
             state.resting_until = now + REST_SECONDS
 
     def _failed(self, state: _State, error: StoreError, failures: int) -> None:
-        """Count what failed. Raises ``CircuitOpen`` if that is too much."""
+        """Count *failures*. Raises ``CircuitOpen`` if there are too many."""
         with state.lock:
             state.failures += failures
             if state.failures < THRESHOLD:
@@ -227,8 +232,8 @@ class Breaker:
         if opens:
             self._counters.add("outages")
             log.warning(
-                "the store cannot be reached (%s); it is asked again every %g s, and the cache counts as empty until"
-                " it answers",
+                "the store cannot be reached (%s); it gets one request every %g s, and until it answers the cache"
+                " counts as empty",
                 error,
                 REST_SECONDS,
                 extra={"event": "outage", "error": type(error).__name__},
