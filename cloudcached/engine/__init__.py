@@ -1,3 +1,3 @@
-"""Entries on a store: one, and many."""
+"""Entries on a store: read, written, listed and removed, singly and in bulk."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Many entries at once: everything that can be done is done, and failures are told per key."""
+"""Many entries at once: a failure of one key does not stop the others, and is reported for that key."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ R = TypeVar("R")
 
 #: S3's limit for one DeleteObjects.
 _DELETE_LIMIT = 1000
-#: Beside the timeout, for each key of a DeleteObjects: a busy Ceph gateway takes 3 ms for each, and of all alike.
+#: Seconds that a DeleteObjects gets for each key, on top of the timeout: a busy Ceph gateway takes 3 ms for each key of
+#: every request.
 _DELETE_S_PER_KEY = 0.02
-#: DeleteObjects that are under way at once. S3 takes 3,500 deletes a second under a prefix: more only wait for each other.
+#: DeleteObjects under way at once. S3 takes 3,500 deletes a second under a prefix: more would only wait for each other.
 DELETES_AT_ONCE = 4
 
 
@@ -46,7 +47,7 @@ class Bulk:
         counts = engine.counters.counts
         counts["looked"] += len(wanted)
         try:
-            values = _told("get_many", found)
+            values = _collected("get_many", found)
         except PartialFailure as failure:
             counts["misses"] += len(wanted) - len(failure.results)
             raise
@@ -54,13 +55,13 @@ class Bulk:
         return values
 
     def put_many(self, mapping: Mapping[str, Any], put: Callable[[str, Any], bool]) -> dict[str, bool]:
-        """Store each pair by *put*, and return its answers.
+        """Store each pair by *put*, and return the results.
 
-        Values are encoded in the calling thread, a few ahead of the writes: pickling may run code that is bound to
-        it, such as the query of a Django ``QuerySet`` in the caller's transaction.
+        Values are encoded in the calling thread, a few ahead of the writes: pickling may run code that depends on the
+        thread, such as the query of a Django ``QuerySet`` in the caller's transaction.
         """
         for key in mapping:
-            self._engine.place(key)  # a key that is refused is found before anything is written
+            self._engine.place(key)  # refuses an invalid key before anything is written
 
         def put_pair(pair: tuple[str, Any]) -> bool:
             key, value = pair
@@ -71,7 +72,7 @@ class Bulk:
         encode = caught(self._engine.codec.serialize)
         pairs = ((key, encode(value)) for key, value in mapping.items())
         store = _Patience(self._engine).around(put_pair)
-        return _told("put_many", ((key, answer) for (key, _), answer in fan_out(store, pairs)))
+        return _collected("put_many", ((key, answer) for (key, _), answer in fan_out(store, pairs)))
 
     def delete_many(self, keys: Iterable[str]) -> None:
         """Remove *keys*."""
@@ -87,8 +88,8 @@ class Bulk:
     def clear(self, prefix: str, progress: Callable[[int], None] | None = None) -> int:
         """Remove every entry whose key begins with *prefix*, and return how many.
 
-        Thousands are removed as they are listed. An interruption waits for those that are under way, and *progress* has
-        been told of them.
+        Entries are removed by the thousand, as they are listed. An interruption waits for the removals under way, and
+        *progress* is still called for them.
         """
         check_prefix(prefix)
         failures: dict[str, CloudCachedError] = {}
@@ -142,8 +143,8 @@ class Bulk:
 class _Patience:
     """Gives up on a bulk call once nothing has succeeded for a whole timeout: the remaining keys fail without a request.
 
-    Each key has a timeout of its own, so that calls of any size are possible; with a store that answers nothing, or
-    503 alone, thousands of them would take their timeouts one after the other.
+    Each key has a timeout of its own, so that calls of any size are possible. With a store that does not answer, or
+    only with 503, thousands of keys would use up their timeouts one after the other.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -154,21 +155,21 @@ class _Patience:
 
     @property
     def over(self) -> StoreError | None:
-        """What the rest fails with; ``None`` while there is patience."""
+        """The error of the remaining keys; ``None`` as long as there is patience."""
         is_over = self._error is not None and self._now() - self._succeeded >= self._timeout
         return self._error if is_over else None
 
     def succeeded(self) -> None:
-        """Take note that the store has done something."""
+        """Record that a request succeeded."""
         self._succeeded = self._now()
 
     def failed(self, error: StoreError) -> None:
-        """Take note of a failure."""
+        """Record a failure."""
         if error.retryable:
             self._error = error
 
     def around(self, function: Callable[[T], R]) -> Callable[[T], R | CloudCachedError]:
-        """Return *function* with its errors as answers, and with the last one where patience is over."""
+        """Return *function* with its errors as results; once patience is over, the result is the last error."""
         answered = caught(function)
 
         def call(item: T) -> R | CloudCachedError:
@@ -185,7 +186,7 @@ class _Patience:
         return call
 
 
-def _told(operation: str, answers: Iterable[tuple[str, R | CloudCachedError]]) -> dict[str, R]:
+def _collected(operation: str, answers: Iterable[tuple[str, R | CloudCachedError]]) -> dict[str, R]:
     """Return the results, or raise ``PartialFailure`` with them."""
     results: dict[str, R] = {}
     failures: dict[str, CloudCachedError] = {}

@@ -1,9 +1,9 @@
-"""Single entries on a store: read and verified, written under conditions, repeated within a time budget.
+"""Single entries on a store: verified reads and conditional writes, repeated within a time budget.
 
-What the client's methods have in common. The interesting part is ``write_if``: a conditional write whose answer was
-lost must neither be taken for a "no" nor be done twice, and S3 itself cannot tell, since the repetition of a write that
-had succeeded fails like one that lost to a rival. So every write has a nonce, conditional writes carry the nonces of
-those before them, and a writer that finds its own nonce under the key, or in that chain, has written.
+This is the common part of the client's methods. Its heart is ``write_if``: a conditional write whose answer was lost
+must not be taken for a "no", and must not be done twice. S3 itself cannot tell, since repeating a write that had
+succeeded fails just as a write that lost to a rival does. So every write has a nonce, conditional writes carry the
+nonces of the writes before them, and a writer that finds its own nonce under the key, or in that chain, has written.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ from .watcher import Watcher
 log = logging.getLogger("cloudcached")
 
 _MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
-#: Threads of one process queue per key for ``incr``, over this many locks.
+#: The number of locks over which the threads of a process queue per key for ``incr``.
 _QUEUES = 64
-#: Keys whose places are remembered: working one out costs a twentieth of a ``get``, and few keys are most of the traffic.
+#: The number of keys whose places are remembered: working one out costs a twentieth of a ``get``, and most of the traffic
+#: is for few keys.
 _PLACES = 1024
-#: Larger bodies are hashed while they arrive: that takes longer than looking at pieces.
+#: Larger bodies are hashed while they arrive: hashing them takes longer than handling pieces.
 _PIECEWISE_BYTES = 1 << 20
 _NOTHING_AROUND: AbstractContextManager[None] = nullcontext()
 
@@ -51,8 +52,8 @@ class Written(NamedTuple):
 
     #: Whether this write was done.
     done: bool
-    #: What is under the key now: after a write that was done this entry, or a later one that was written over it.
-    #: ``None``: a rival was faster, and nobody has looked yet.
+    #: What is under the key now: if the write was done, its entry, or a later one that was written over it. ``None``: a
+    #: rival was faster, and the key was not read since.
     now: Snapshot | None
 
 
@@ -71,7 +72,7 @@ class Engine:
             compress_min_bytes=config.compress_min_bytes,
             max_value_bytes=config.max_value_bytes,
         )
-        #: ``refuse`` or ``drop`` where nothing may be written, "" elsewhere.
+        #: ``refuse`` or ``drop`` if nothing may be written, otherwise "".
         self.read_only = config.read_only
         self.budget = self.requests.budget
         self.lifetimes = Lifetimes(config, clock)
@@ -82,15 +83,15 @@ class Engine:
 
     @property
     def store(self) -> Store:
-        """The store that is asked."""
+        """The store to which requests go."""
         return self.requests.store
 
     def wrap_store(self, around: Around) -> None:
-        """Ask ``around(store)`` from now on instead of the store; for tests."""
+        """Send requests to ``around(store)`` instead of the store from now on; for tests."""
         self.requests.wrap(around)
 
     def watch(self, watcher: Watcher) -> None:
-        """Tell *watcher* of the writes and reads from now on."""
+        """Tell *watcher* about the writes and reads from now on."""
         self._watchers = (*self._watchers, watcher)
 
     def now_ms(self) -> int:
@@ -98,7 +99,7 @@ class Engine:
         return int(self.clock.time() * 1000)
 
     def place(self, key: str) -> Place:
-        """Return where *key* lives. Raises ``KeyRejected``."""
+        """Return the place of *key*. Raises ``KeyRejected``."""
         return self._known_place(key) if type(key) is str else self._place(key)
 
     def _place(self, key: str) -> Place:
@@ -110,7 +111,7 @@ class Engine:
     def get(self, place: Place, budget: Budget | None = None, *, dated: bool = False) -> Snapshot:
         """Return what is under *place*, verified. Cost: 1 GET; the body of an expired entry is not read.
 
-        dated: with its age by the server's clock, which not every transport can tell.
+        dated: with the object's age by the server's clock, which not every transport reports.
         """
         requests = self.requests
         store = requests.store.dated if dated else requests.store
@@ -123,7 +124,7 @@ class Engine:
         return snapshot
 
     def fetch(self, place: Place, budget: Budget | None, get: Callable[..., Found]) -> Snapshot:
-        """Return what *get*, a store's, finds under *place*, verified. Raises what it raises. Cost: 1 GET."""
+        """Return what *get*, a store's method, finds under *place*, verified. Raises what *get* raises. Cost: 1 GET."""
         return self.requests.call(budget, "get", self._fetch_once, place, get)
 
     def _fetch_once(self, place: Place, get: Callable[..., Found], *, timeout: float) -> Snapshot:
@@ -141,7 +142,7 @@ class Engine:
         return Snapshot(head.etag, meta, data, value, None if date is None else date - head.modified, size)
 
     def _opened(self, place: Place, meta: Meta, found: Found) -> tuple[Bytes, Any]:
-        """Return data and value of an entry that was found; ``MISSING`` for the value of one that is not live."""
+        """Return the data and the value of an entry that was found; b"" and ``MISSING`` if it has expired or is too large."""
         size = found.head.size
         if is_expired(meta.expires_ms, self.clock.time()):
             found.close()
@@ -149,7 +150,7 @@ class Engine:
         if size > self.codec.limit:
             found.close()
             self.refuse(place.object_key, too_large(size))
-            return b"", MISSING  # not damaged: ``add`` leaves it alone
+            return b"", MISSING  # not live, but not damaged either: ``add`` leaves it alone
         self.counters.counts["bytes.read"] += size
         if size < _PIECEWISE_BYTES:
             data = self.codec.open(place, meta, found.read())
@@ -158,7 +159,7 @@ class Engine:
         return data, self.codec.decode(meta, data)
 
     def head(self, place: Place, budget: Budget) -> Snapshot:
-        """Return what can be told of *place* without its body, which is not verified. Cost: 1 HEAD."""
+        """Return what is under *place* without its body, which is not verified. Cost: 1 HEAD."""
         try:
             head = self.requests.call(budget, "head", self.requests.store.head, place.object_key)
         except NotFound:
@@ -182,23 +183,23 @@ class Engine:
     # Telling the watchers
 
     def note_etag(self, place: Place, etag: str | None) -> None:
-        """Tell the watchers the ETag that the store has just reported for *place*; ``None``: there is no object."""
+        """Tell the watchers the ETag the store has just reported for *place* (``None``: there is no object)."""
         for watcher in self._watchers:
             watcher.note_etag(place, etag)
 
     def note_read(self, place: Place, found: Snapshot) -> Snapshot:
-        """Tell the watchers what a reader was given, if it is a live entry; return it."""
+        """Tell the watchers about a live entry that a reader is given; return *found* unchanged."""
         if found.value is not MISSING:
             for watcher in self._watchers:
                 watcher.note_hit(place, found.meta)
         return found
 
     def writing(self, keys: Sequence[str]) -> AbstractContextManager[None]:
-        """Return what stands around every write and every removal of *keys*, whatever comes of it."""
+        """Return the context of a write or removal of *keys*, whatever its outcome: it tells the watchers."""
         return self._around(lambda watcher: watcher.writing(keys)) if self._watchers else _NOTHING_AROUND
 
     def clearing(self, prefix: str) -> AbstractContextManager[None]:
-        """Return what stands around the removal of all keys that begin with *prefix*."""
+        """Return the context of a removal of all keys that begin with *prefix*: it tells the watchers."""
         return self._around(lambda watcher: watcher.clearing(prefix)) if self._watchers else _NOTHING_AROUND
 
     @contextmanager
@@ -215,7 +216,7 @@ class Engine:
         self.write_packed(place, self.codec.pack(place, meta, data), budget)
 
     def write_packed(self, place: Place, packed: Packed, budget: Budget) -> None:
-        """Do what ``write`` does with an entry that is packed."""
+        """Write an entry that is already packed, as ``write`` does, at the same cost."""
         with self.writing([place.key]):
             if isinstance(packed.body, bytes) and len(packed.body) > LARGE_BYTES:
                 self.upload(place, packed).send(cut(packed.body))
@@ -226,7 +227,7 @@ class Engine:
             self._compare(place, packed, etag, budget)
 
     def upload(self, place: Place, packed: Packed) -> Upload:
-        """Return what writes an entry in parts; its caller stands within ``writing``."""
+        """Return an upload of an entry in parts; its caller must be within ``writing``."""
         tags = self.lifetimes.tags(place.object_key, packed.expires_ms)
         return Upload(self.requests, self.head, place, packed, tags)
 
@@ -235,9 +236,10 @@ class Engine:
         return Write(place.object_key, packed.body, packed.metadata, when, tags)
 
     def add(self, place: Place, meta: Meta, data: Bytes, budget: Budget) -> bool:
-        """Write where there is nothing live; return whether this write was done.
+        """Write unless there is a live entry; return whether this write was done.
 
-        False only after somebody else's live entry was seen: a 412 alone may come from a removal under way.
+        Returns False only after it has seen a live entry of somebody else: a 412 alone may come from a removal under
+        way. Cost: that of ``write_if``; + 1 GET for each race lost, and ``write_if`` again.
         """
         base = NOTHING
         while True:
@@ -258,9 +260,11 @@ class Engine:
         revive: bool = False,
         seen: Snapshot | None = None,
     ) -> bool:
-        """Replace what is seen by what *make* returns for it, until no rival was faster; return whether it was done.
+        """Replace the entry under *place* with the one that *make* returns for it; return whether that was done.
 
-        revive: also where nothing live is seen. seen: what was seen already. A ``None`` from *make* ends it.
+        If a rival was faster, this begins again with the rival's entry. If *make* returns ``None``, nothing is written.
+        revive: whether to write even if there is no live entry. seen: what is already known to be under *place*. Cost:
+        1 GET, or none for *seen*, and that of ``write_if``; both again for each race lost.
         """
         now = seen
         while True:
@@ -272,28 +276,28 @@ class Engine:
             if done:
                 return True
             if budget.spend(self.lost(place), lost=True):
-                now = None  # what was seen before a wait is old
+                now = None  # seen before the wait, so out of date
 
     def write_if(self, place: Place, meta: Meta, data: Data, base: Snapshot, budget: Budget) -> Written:
-        """Write only over *base*, what was seen before. Of all concurrent callers over one base exactly one writes.
+        """Write only over *base*, which was seen before. Of all concurrent callers with the same base, exactly one writes.
 
         ================================ ================================= ==========================================
         answer of the store              what is under the key now         result
         ================================ ================================= ==========================================
-        200                              (not looked at)                   done
-        412, the first answer            (not looked at)                   not done, ``now`` is ``None``
-        none (lost), or one that may     base, by its ETag                 the same bytes are sent again
-        come from a write that was done: this write, by its nonce          done
+        200                              (not read)                        done
+        412, the first answer            (not read)                        not done, ``now`` is ``None``
+        none (lost), or one that does    base, by its ETag                 the same bytes are sent again
+        not say whether it was done:     this write, by its nonce          done
         500, 503, 409; and a 412 after   an entry with this nonce in its   done
         one of these                     chain
         the same                         an entry whose chain follows the  not done
                                          base's nonce
         the same                         anything else                     raises ``OutcomeUnknown``
-        any other refusal (403, ...)     (not looked at)                   raised
+        any other refusal (403, ...)     (not read)                        raised
         ================================ ================================= ==========================================
 
-        Cost: 1 conditional PUT; + 1 GET (of a file 1 HEAD) where its answer was lost, or was no answer (Ceph tells
-        most losers of a race 500), and again for each repetition.
+        Cost: 1 conditional PUT; + 1 GET (for a file 1 HEAD) if its answer was lost or did not say whether it was done
+        (Ceph answers most losers of a race with 500), and both again for each repetition.
         """
         packed = self.codec.pack(place, meta._replace(recent=base.chain), data)
         write = self._request(place, packed, ABSENT if base.etag is None else Matches(base.etag))
@@ -314,21 +318,21 @@ class Engine:
                 else:
                     self._compare(place, packed, etag, budget)
                     return Written(True, Snapshot(etag, meta._replace(recent=base.chain, nonce=packed.nonce)))
-                # Looking comes before waiting: the longer the wait, the more writes the chain would have to remember.
+                # Look before waiting: the longer the wait, the more writes the chain would have to remember.
                 now = self._after_lost_answer(place, packed, budget, lost)
                 if now.etag != base.etag:
                     return Written(self._was_written(place, packed, base, now), now)
                 budget.spend(lost)
 
     def _after_lost_answer(self, place: Place, packed: Packed, budget: Budget, lost: StoreError) -> Snapshot:
-        """Return what is there now; of a file, which is not read for this, by a HEAD. Raises *lost* if nobody answers."""
+        """Return what is there now; for a file by a HEAD, so that it is not read. Raises *lost* if there is no answer."""
         look = self.get if isinstance(packed.body, bytes) else self.head
         try:
             return look(place, budget)
         except StoreError as error:
             if not error.retryable:
                 raise
-            raise lost from error  # it says more: this one may only have come too late
+            raise lost from error  # *lost* says more: *error* may only mean that no time was left
 
     def _was_written(self, place: Place, packed: Packed, base: Snapshot, now: Snapshot) -> bool:
         """Return whether a write with a lost answer was done, judging by what is there now."""
@@ -339,15 +343,15 @@ class Engine:
                 return False
         self.counters.add("outcome_unknown")
         raise OutcomeUnknown(
-            f"the answer to a write of {place.object_key} was lost, and what is there now does not tell whether it was"
-            " done; read the key before you try again"
+            f"the answer to a write of {place.object_key} was lost, and the present state of the key does not show"
+            " whether it was done; read the key before you try again"
         )
 
     def _compare(self, place: Place, packed: Packed, etag: str, budget: Budget) -> None:
-        """Compare the ETag that a write returned with the bytes that were sent: it is their MD5 on most stores.
+        """Compare the ETag that a write returned with the bytes that were sent: on most stores it is their MD5.
 
-        Not under SSE-KMS, on S3 Express and some others: the first mismatch is settled by reading the entry back, and
-        where that is whole, ETags are no longer compared.
+        It is not under SSE-KMS, on S3 Express and on some others: at the first mismatch the entry is read back, and if
+        that is intact, ETags are no longer compared.
         """
         if not self._etags_are_md5 or not isinstance(packed.body, bytes):
             return
@@ -357,21 +361,23 @@ class Engine:
             now = self.get(place, budget)
             if now.meta is None and now.etag == etag:
                 raise StoreRefused(
-                    "the store holds other bytes than were sent", operation="put", object_key=place.object_key
+                    "the store holds other bytes than those that were sent",
+                    operation="put",
+                    object_key=place.object_key,
                 )
             if now.meta is None or now.meta.nonce != packed.nonce:
-                return  # already rewritten by somebody else: the next write asks again
+                return  # already rewritten by somebody else: the next mismatch is settled in the same way
         self._etags_are_md5 = False
-        log.info("the ETags of this bucket are not MD5 sums; writes are no longer compared with them")
+        log.info("the ETags of this bucket are not MD5 sums; they are no longer compared with what was written")
 
     def lost(self, place: Place) -> StoreBusy:
-        """Count a lost race, and return the error of an operation that lost every race until its time was over."""
+        """Count a lost race, and return the error to raise if no time is left to try again."""
         self.counters.add("cas_retries")
-        return StoreBusy("lost to other writers until the time was over", operation="put", object_key=place.object_key)
+        return StoreBusy("lost to other writers until time ran out", operation="put", object_key=place.object_key)
 
     @contextmanager
     def queue(self, place: Place, budget: Budget) -> Iterator[None]:
-        """Let the threads of this process pass one by one for one key: they need not lose races to each other."""
+        """Let the threads of this process pass one at a time for each key, so that they lose no races to each other."""
         locks = self._queues()
         lock = locks[hash(place.object_key) % len(locks)]
         if not lock.acquire(timeout=budget.left):

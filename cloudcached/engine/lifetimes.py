@@ -1,7 +1,7 @@
-"""What lifecycle rules need of entries: a tag for their class, and no life longer than a rule by age allows.
+"""What lifecycle rules require of entries: a tag for their class, and no life longer than a rule by age allows.
 
-S3 removes whatever a rule selects, expired or not, so each entry must fit the rules when it is written. That includes
-writes that only move the deadline.
+S3 removes everything that a rule selects, expired or not, so each entry must fit the rules when it is written. That
+includes writes that only move the deadline.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ TAG: Final = "cc-ttl"
 
 
 class Lifetimes:
-    """Chooses the tags of one cache's objects, as ``expiry_tags`` and ``max_age_days`` say. Sends nothing."""
+    """Chooses the tags of one cache's objects by the options ``expiry_tags`` and ``max_age_days``. Sends nothing."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._clock = clock
         self._tagged = config.expiry_tags
         self._max_age_days = config.max_age_days
         self._prefix = config.prefix
-        #: Locks and the like: no rule touches them.
+        #: The names of locks and the like begin with this; no rule touches them.
         self._reserved = f"{config.prefix}/{RESERVED}/".lstrip("/")
-        #: Whether an option asks for anything; where not, ``tags`` is always ``None``.
+        #: Whether either option is set; if not, ``tags`` always returns ``None``.
         self.active = config.expiry_tags or config.max_age_days is not None
 
     def tags(self, object_key: str, expires_ms: int | None) -> Mapping[str, str] | None:
-        """Return the tags of an object that is written now; ``None`` for no tags.
+        """Return the tags of an object written now; ``None`` for no tags.
 
         expires_ms: the entry's deadline in epoch milliseconds, ``None`` for never. Raises ``ConfigError`` for an entry
         that would live longer than ``max_age_days``. Reserved objects, such as locks, get no tags and may live for

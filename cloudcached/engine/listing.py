@@ -1,6 +1,6 @@
 """All objects of a cache, in pages.
 
-A listing shows names and sizes, no metadata: it cannot tell what has expired.
+A listing shows names and sizes but no metadata, so it does not show which entries have expired.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .multipart import PART_BYTES
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: What the names of entries begin with, after the root: caches of more than a page are listed under each in parallel.
+#: The first characters of entries' names after the root: caches of more than one page are listed under each in parallel.
 _DIGITS: Final = string.hexdigits[:16]
 
 
@@ -31,29 +31,29 @@ class Listing:
         self._engine = engine
 
     def entries(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """Yield the object's name and the key of every entry whose key begins with *prefix*, in no order."""
+        """Yield the object's name and the key of every entry whose key begins with *prefix*, in no particular order."""
         check_prefix(prefix)
         for page in self.pages():
             yield from self.matching(page, prefix)
 
     def matching(self, page: Iterable[Listed], prefix: str) -> Iterator[tuple[str, str]]:
-        """Yield the object's name and the key of those rows that are entries whose key begins with *prefix*."""
+        """Yield the object's name and the key of each row that is an entry whose key begins with *prefix*."""
         names = self._engine.names
         for row in page:
             is_ours, key = names.parsed(row.object_key)
             if not is_ours:
                 continue
-            if key is None:  # a hashed name: the key is inside
+            if key is None:  # a hashed name: the key is inside the object
                 key = self._inner_key(row.object_key)
             if key is not None and key.startswith(prefix):
                 yield row.object_key, key
 
     def pages(self, failures: dict[str, CloudCachedError] | None = None) -> Iterator[list[Listed]]:
-        """Yield all objects of the cache, foreign ones among them, in pages and in no order.
+        """Yield all objects of the cache, including foreign ones, in pages and in no particular order.
 
-        What fills more than a page is listed under 16 name prefixes in parallel; at most one page of each is held. A
-        prefix whose listing fails goes into *failures*, and the others go on; without these the error is raised.
-        Cost: 1 LIST for up to 1,000 objects; for more, about 1 per 1,000 and 16.
+        A cache of more than one page is listed under 16 name prefixes in parallel; at most one page of each is held in
+        memory. If the listing of a prefix fails, its error goes into *failures* and the others go on; without
+        *failures* it is raised. Cost: 1 LIST for up to 1,000 objects; for more, about 1 per 1,000 and 16 more.
         """
         root = self._engine.names.root
         page, more = self.page(root)
@@ -75,13 +75,13 @@ class Listing:
                     failures[under] = answer
 
     def page(self, root: str, after: str = "") -> tuple[list[Listed], bool]:
-        """Return one page, within a budget of its own, and whether there may be more. Cost: 1 LIST."""
+        """Return one page, and whether there may be more; it has a budget of its own. Cost: 1 LIST."""
         engine = self._engine
         page, more = engine.requests.call(engine.budget(), "list", partial(engine.store.list, root, after=after))
         return page, more and bool(page)
 
     def _inner_key(self, object_key: str) -> str | None:
-        """Return the key that an entry under a hashed name holds. Cost: 1 GET."""
+        """Return the key inside an entry with a hashed name; ``None`` if there is none, or it is refused. Cost: 1 GET."""
         engine = self._engine
         try:
             return engine.requests.call(engine.budget(), "get", self._inner_key_once, object_key)
@@ -96,7 +96,7 @@ class Listing:
         found = engine.store.get_first(object_key, PART_BYTES, timeout=timeout)
         with closing(found):
             meta = engine.codec.check(object_key, found.head.metadata, found.head.size)
-            # Of a large entry the beginning is enough: the caller compares the key's hash with the object's name.
+            # The beginning of a large entry is enough: the key's hash is compared with the object's name below.
             key = engine.codec.inner_key(meta, found.read(), whole=found.head.size <= PART_BYTES)
         if not engine.names.is_hash_of(object_key, key):
             raise EntryRefused("key", "the entry belongs to another key")
@@ -104,13 +104,13 @@ class Listing:
 
 
 def check_prefix(prefix: object) -> None:
-    """Refuse what is not a ``str``: an empty cache is too high a price for a ``None`` that slipped in."""
+    """Refuse anything but a ``str``: a ``None`` that slipped in must not empty the cache."""
     if not isinstance(prefix, str):
-        raise KeyRejected(f"a prefix is a str, not {type(prefix).__name__}")
+        raise KeyRejected(f"a prefix must be a str, not {type(prefix).__name__}")
 
 
 def caught(function: Callable[[T], R]) -> Callable[[T], R | CloudCachedError]:
-    """Return *function* with its errors as answers, so that one bad key does not lose the others."""
+    """Return *function* with its errors as results, so that one bad key does not stop the others."""
 
     def call(item: T) -> R | CloudCachedError:
         try:

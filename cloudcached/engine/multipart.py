@@ -1,6 +1,7 @@
-"""Objects written in parts: sent in parallel, each repeated within a budget of its own, and seen when all are there.
+"""Objects written in parts: sent in parallel, each with a time budget of its own, and visible once all have arrived.
 
-The completion has no condition: stores ignore it (Ceph 16). So conditional writes are single PUTs at any size.
+The completion is unconditional: stores ignore a condition on it (Ceph 16 does). So conditional writes are single PUTs,
+whatever their size.
 """
 
 from __future__ import annotations
@@ -23,32 +24,32 @@ from .snapshot import Snapshot
 
 log = logging.getLogger("cloudcached")
 
-#: Of a part and of a range: several in parallel fill a line, and each is worth its request. A leaf of the seal, so that
-#: each can be hashed by itself.
+#: The size of a part and of a range: several in parallel fill a line, and each is worth its request. It is that of a leaf
+#: of the seal, so that each can be hashed by itself.
 PART_BYTES: Final = LEAF_BYTES
-#: Values that are larger go up in parts when they are overwritten.
+#: Larger values are uploaded in parts when they are overwritten.
 LARGE_BYTES: Final = 32 << 20
-#: What parts under way may take of memory, and how many of them are worth it.
+#: Bytes of memory for the parts under way, and the number of parts beyond which more do not help.
 _MEMORY_BYTES: Final = 64 << 20
 _PARALLEL: Final = 8
 
 
 class Part(NamedTuple):
-    """What is sent by one request."""
+    """A part of an object, sent by one request."""
 
     body: Bytes
-    #: Its SHA-256 as hex, where that is known.
+    #: Its SHA-256 as hex, if that is known.
     sha256: str | None = None
 
 
 def part_bytes(size: int) -> int:
-    """Return the size of the parts of an object: larger ones where there would be too many."""
+    """Return the size of the parts of an object of *size* bytes: they grow if there would be too many of them."""
     least = -(-size // PARTS_LIMIT)
     return max(PART_BYTES, -(-least // PART_BYTES) * PART_BYTES)
 
 
 def ahead(part: int) -> int:
-    """Return how many parts of that size may be under way."""
+    """Return the number of parts of *part* bytes that may be under way."""
     return max(2, min(_PARALLEL, _MEMORY_BYTES // part))
 
 
@@ -60,9 +61,9 @@ def cut(body: bytes) -> Iterator[Part]:
 
 
 class Upload:
-    """One object in parts, over whatever is there.
+    """One object in parts, written over whatever is there.
 
-    head: asks for the metadata of an entry by a HEAD: how a completion whose answer was lost is settled.
+    head: reads the metadata of an entry by a HEAD; this settles a completion whose answer was lost.
     """
 
     def __init__(
@@ -82,11 +83,12 @@ class Upload:
     def send(
         self, parts: Iterable[Part], *, parallel: int = _PARALLEL, sent: Callable[[Part], None] = lambda _: None
     ) -> None:
-        """Write the object of *parts*, which are taken in the calling thread.
+        """Write the object from *parts*, which are iterated in the calling thread.
 
-        sent: is given back each part that has arrived. Whatever is raised, no part stays behind, as far as the
-        store can be reached. Raises ``OutcomeUnknown`` where the answer to the completion was lost and what is there
-        now does not tell. Cost: 1 request for each part and 2 more; 1 more to abort.
+        sent: called with each part that has arrived. Whatever is raised, no part stays behind, provided that the store
+        can be reached. Raises ``OutcomeUnknown`` if the answer to the completion was lost and the present state of the
+        key does not show whether it was done. Cost: 1 request for each part and 2 more; 1 more to abort; 1 HEAD if the
+        answer to the completion was lost.
         """
         requests, name = self._requests, self._place.object_key
         store = requests.store
@@ -102,7 +104,7 @@ class Upload:
 
         try:
             etags = []
-            # Nothing may be under way when the upload is aborted: it would stay, and be paid for.
+            # No part may be under way when the upload is aborted: it would stay behind, and be billed.
             with closing(fan_out(send, enumerate(parts, 1), ahead=parallel, settle=True)) as answers:  # type: ignore[type-var]
                 for (_, part), etag in answers:
                     etags.append(etag)
@@ -124,14 +126,14 @@ class Upload:
             except StoreError as error:
                 if not error.retryable and not lost:
                     raise
-                # It may have been done, and its answer was lost: then the upload is gone, and the object is there.
+                # It may have been done although its answer was lost: then the upload is gone, and the object is there.
                 meta = self._head(self._place, budget).meta
                 if meta is not None and meta.was_written(self._packed.nonce):
                     return
                 if not error.retryable:
                     raise OutcomeUnknown(
-                        f"the answer to the completion of {name} was lost, and what is there now does not tell"
-                        " whether it was done; read the key before you try again"
+                        f"the answer to the completion of {name} was lost, and the present state of the key does not"
+                        " show whether it was done; read the key before you try again"
                     ) from error
                 lost = True
                 budget.spend(error)
@@ -139,9 +141,9 @@ class Upload:
                 return
 
     def _abort(self, identity: str) -> None:
-        """Drop what was sent; what failed before is what the caller must hear of."""
+        """Drop the parts. A failure is only logged: the caller must get the error that led here."""
         requests, name = self._requests, self._place.object_key
         try:
             requests.call(requests.budget(), "abort_upload", requests.store.abort_upload, name, identity)
         except StoreError as error:
-            log.warning("the parts of an upload to %s may have stayed behind: %s", name, error)
+            log.warning("the upload to %s could not be aborted, so its parts may have stayed behind: %s", name, error)

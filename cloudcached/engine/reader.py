@@ -1,6 +1,6 @@
-"""Reading for ``get``, ``get_many`` and the first look of ``get_or_put``: what a near tier can answer.
+"""Reads by ``get``, ``get_many`` and the first look of ``get_or_put``: those that a near tier may answer.
 
-All other methods ask the store, by the engine.
+All other methods ask the store, through the engine.
 """
 
 from __future__ import annotations
@@ -14,26 +14,29 @@ from .snapshot import UNKNOWN, Snapshot
 
 
 class Reader(Protocol):
-    """Where values are read from."""
+    """Reads values, from the store or from nearer."""
 
     def read(self, key: str, /) -> Any:
         """Return the live value of *key*, or ``MISSING``. Cost: at most 1 GET."""
 
     def fetch(self, place: Place, /) -> Any:
-        """Return what ``read`` does, and ask the store. Cost: 1 GET."""
+        """Return the value that ``read`` would, without looking in this process's memory. Cost: at most 1 GET."""
 
     def near_value(self, key: str) -> Any:
         """Return what ``read`` would, or ``UNKNOWN`` if that needs a request or would block the event loop."""
 
     def near_values(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those *keys* that need no request."""
+        """Return the values of those *keys* that need no request, by key."""
 
     def snapshot(self, place: Place) -> Snapshot:
-        """Return what ``read`` does and what is known about it; metadata without a nonce was held near. Cost: as it."""
+        """Return the state of *place*, from where ``read`` would take it. Metadata without a nonce was held near.
+
+        Cost: as ``read``.
+        """
 
 
 class StoreReader:
-    """Reads from the store: there is no near tier."""
+    """Reads from the store, if there is no near tier."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -43,7 +46,7 @@ class StoreReader:
         return self.snapshot(self._engine.place(key)).value
 
     def fetch(self, place: Place) -> Any:
-        """Return what ``read`` does. Cost: 1 GET."""
+        """Return the live value of *place*, or ``MISSING``. Cost: 1 GET."""
         return self.snapshot(place).value
 
     def near_value(self, key: str) -> Any:  # noqa: ARG002 - nothing is near
@@ -51,7 +54,7 @@ class StoreReader:
         return UNKNOWN
 
     def near_values(self, keys: Iterable[str]) -> dict[str, Any]:  # noqa: ARG002
-        """Return nothing."""
+        """Return no values."""
         return {}
 
     def snapshot(self, place: Place) -> Snapshot:

@@ -1,4 +1,4 @@
-"""One request to the store: timed and counted, and repeated while that may help and its time lasts."""
+"""One request to the store: timed, counted, and repeated as long as that may help and there is time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .outages import Breaker
 
 R = TypeVar("R")
 
-#: What is put around a store: it is given the store, and returns the one that is asked instead.
+#: Wraps a store: is given the store, and returns the one to which requests go instead.
 Around = Callable[[Store], Store]
 
 
 class Requests:
     """Sends the requests of one cache. Thread-safe; the constructor does no I/O.
 
-    breaker: rests a store that cannot be reached; ``None`` where failures are not silent.
+    breaker: lets a store that cannot be reached rest; ``None`` if failures are not silent.
     """
 
     def __init__(
@@ -35,18 +35,18 @@ class Requests:
         self.counters = counters
         self.timeout = timeout
         self._own = store
-        #: The store that is asked.
+        #: The store to which requests go.
         self.store = EVERY_STORE.join(self, store)
         #: ``send(kind, request, *arguments, timeout=..., sent=0)``: one request, unless the breaker lets the store rest.
         self.send: Callable[..., Any] = self._sent if breaker is None else partial(breaker.call, self._sent)
 
     def wrap(self, around: Around) -> None:
-        """Ask ``around(store)`` from now on instead of the store: the seam at which tests count and disturb requests."""
+        """Send requests to ``around(store)`` from now on: the seam at which tests count and disturb them."""
         self._own = around(self._own)
         self.refresh()
 
     def refresh(self) -> None:
-        """Look up again what stands around every store of this process."""
+        """Wrap the store in the current wrappers of every store of this process."""
         self.store = EVERY_STORE.around(self._own)
 
     def budget(self, more: float = 0.0) -> Budget:
@@ -54,14 +54,14 @@ class Requests:
         return Budget(self.clock, self.timeout + more)
 
     def long_budget(self, size: int) -> Budget:
-        """Return a fresh time budget for an operation in which one request has *size* bytes to move."""
+        """Return a fresh time budget for an operation in which one request moves *size* bytes."""
         return LongBudget(self.clock, self.timeout + 2 * allowance(size), self.timeout)
 
     def call(self, budget: Budget | None, kind: str, request: Callable[..., R], *arguments: Any, sent: int = 0) -> R:
-        """Send *request*, and repeat it while that may help and the budget lasts: only what may be repeated.
+        """Send *request*, and repeat it as long as that may help and the budget lasts; only for repeatable requests.
 
-        budget: ``None`` for a fresh one, made when the first try has failed. kind: under which name the request is
-        counted (``get``, ``put``, ...). sent: the bytes of its body.
+        budget: ``None`` for a fresh one, which is made only if the first try fails. kind: the name under which the
+        request is counted (``get``, ``put``, ...). sent: the size of its body in bytes.
         """
         began = self.clock.monotonic() if budget is None else None
         left = self.timeout if budget is None else budget.left
@@ -79,7 +79,7 @@ class Requests:
                 return answer
 
     def _sent(self, kind: str, request: Callable[..., R], *arguments: Any, timeout: float, sent: int = 0) -> R:
-        """Send one request; what is read is counted where it is read."""
+        """Send one request; the bytes of its answer are counted where they are read."""
         if sent:
             self.counters.counts["bytes.written"] += sent
         now = self.clock.monotonic
@@ -91,29 +91,29 @@ class Requests:
 
 
 class _EveryStore:
-    """What stands around the stores of all clients of this process, made before or after."""
+    """The wrappers around the stores of all clients of this process, whether they exist already or are made later."""
 
     def __init__(self) -> None:
-        #: The innermost first, each with whether it stays around what comes later too.
+        #: The innermost first, each with whether it also goes around those added later.
         self.arounds: tuple[tuple[bool, Around], ...] = ()
         self._members: weakref.WeakSet[Requests] = weakref.WeakSet()
 
     def join(self, requests: Requests, store: Store) -> Store:
-        """Take in a new member; return what it asks instead of *store*."""
+        """Add a member; return the store to which its requests go instead of *store*."""
         self._members.add(requests)
         return self.around(store)
 
     def around(self, store: Store) -> Store:
-        """Return *store* with everything around it."""
+        """Return *store* with all wrappers around it."""
         for _, around in self.arounds:
             store = around(store)
         return store
 
     @contextmanager
     def wrapped(self, around: Around, *, outermost: bool = False) -> Iterator[None]:
-        """Put *around* around every store until the block ends.
+        """Wrap every store in *around* until the block ends.
 
-        It stands around what is there already; with *outermost* also around what comes later.
+        It goes around the wrappers that are there already; with *outermost* also around those added later.
         """
         own = (outermost, around)
         self._set([*self.arounds, own])
@@ -128,5 +128,5 @@ class _EveryStore:
             requests.refresh()
 
 
-#: The seam of ``cloudcached.testing``, whose fixtures see the clients that a site has made already.
+#: The seam for ``cloudcached.testing``, whose fixtures also see the clients that a site has made already.
 EVERY_STORE: Final = _EveryStore()

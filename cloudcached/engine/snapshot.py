@@ -11,23 +11,23 @@ from ..entry.format import START, Meta
 
 
 class Snapshot(NamedTuple):
-    """What a GET or a HEAD found under a key; as the token of ``Client.gets``, what ``cas`` compares.
+    """The result of a GET or a HEAD of a key; also the token of ``Client.gets``, with which ``cas`` compares.
 
-    Only a GET verifies: after a HEAD there is no value, and ``live_at`` goes by the metadata alone. Pickled, it is a
-    token, whatever it was.
+    Only a GET verifies the body: after a HEAD there is no value, and ``live_at`` judges by the metadata alone. The
+    pickle of any snapshot holds only its token.
     """
 
     #: ``None``: there is no object.
     etag: str | None
     #: ``None``: there is no object, or it was refused.
     meta: Meta | None = None
-    #: The encoded value, as the entry holds it; only of a live entry that was read.
+    #: The encoded value, as it is in the entry; only of a live entry that was read.
     data: Bytes = b""
     #: ``MISSING`` unless a live entry was read and verified.
     value: Any = MISSING
-    #: Seconds since the object was written, by the server's clock; only where that was asked for.
+    #: Seconds since the object was written, by the server's clock; only if that was asked for.
     age: float | None = None
-    #: Bytes of the object.
+    #: The size of the object in bytes.
     size: int = 0
     #: The object's name; only in a token.
     object_key: str = ""
@@ -38,12 +38,12 @@ class Snapshot(NamedTuple):
         return self.value is not MISSING
 
     def live_at(self, now: float) -> bool:
-        """Return whether the metadata is that of an entry which has not expired at *now*, in epoch seconds."""
+        """Return whether the metadata is valid and not expired at *now*, in epoch seconds."""
         return self.meta is not None and not is_expired(self.meta.expires_ms, now)
 
     @property
     def chain(self) -> tuple[str, ...]:
-        """The nonces that a conditional write over this entry carries as ``recent``."""
+        """The nonces that a conditional write over this entry carries in its ``recent``."""
         return (START,) if self.meta is None else self.meta.chain
 
     def token(self, object_key: str) -> Snapshot:
@@ -55,14 +55,14 @@ class Snapshot(NamedTuple):
 
 
 def _token(object_key: str, etag: str | None, meta: tuple[Any, ...] | None) -> Snapshot:
-    """Return a token that was pickled."""
+    """Return a token from its pickled parts."""
     return Snapshot(etag, None if meta is None else Meta(*meta), object_key=object_key)
 
 
-_token.__module__ = "cloudcached"  # where pickles find it: a path that no move of this file breaks
+_token.__module__ = "cloudcached"  # the path that pickles name, which no move of this file breaks
 
 
 #: There is no object.
 NOTHING: Final = Snapshot(None)
-#: Not known without a request.
+#: The value is not known without a request.
 UNKNOWN: Final = object()
