@@ -1,4 +1,4 @@
-"""The near tier: what a process holds of its cache in memory, and the processes of a machine on disk."""
+"""The near tier: the entries that a process holds in memory, and the processes of a machine share on disk."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ..engine.reader import Reader, StoreReader
 
 
 def open_reader(config: Config, engine: Engine) -> Reader:
-    """Return the reader that *config* asks for. Does no I/O. Raises ``ConfigError`` where an extra is missing."""
-    # Imported here and below: most clients have no near tier, and few sliding expiry.
+    """Return the reader that *config* asks for. Does no I/O. Raises ``ConfigError`` if an extra is missing."""
+    # Imported here and below, since most clients have no near tier, and few have sliding expiry.
     if config.refresh_after and not config.read_only:
         from .sliding import Sliding  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
 """Copies of entries on this machine's disk, verified like answers of the store.
 
-The rules are those of memory: a copy is as old as the request that the store answered by it, whichever process sent
-it, and is asked for again after ``max_age``. A copy from before this process's last write of its key is not used, so
-that no other process can bring back what this one has written over.
+The rules are those for memory: a copy is as old as the request that the store answered with it, whichever process sent
+that request, and after ``max_age`` the store is asked again. A copy from before this process's last write of its key is
+not used, so that no other process can bring back what this one has overwritten.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ log = logging.getLogger("cloudcached")
 class Copy(NamedTuple):
     """A copy on the disk."""
 
-    #: The row, as it was found.
+    #: The rows as they were found.
     kept: Kept
-    #: What the row holds, without a value if it has expired; ``None`` where it must not be used.
+    #: The state that they hold, without a value if it has expired; ``None`` if it must not be used.
     snapshot: Snapshot | None
 
     @property
@@ -49,7 +49,7 @@ class Copies:
         self._disk = DiskTier(near, config, engine.clock, engine.counters)
 
     def load(self, place: Place, *, after: float) -> Copy | None:
-        """Return the copy of *place*; one from before *after*, by the monotonic clock, is not to be used."""
+        """Return the copy of *place*; one from before *after*, by the monotonic clock, must not be used."""
         kept = self._disk.load(place.object_key)
         if kept is None:
             return None
@@ -66,7 +66,7 @@ class Copies:
         except EntryRefused as refusal:
             self._counters.add("near.disk_refused")
             log.warning(
-                "refused the copy of %s on this machine's disk: %s; the store is asked", place.object_key, refusal
+                "refused the copy of %s on this machine's disk: %s; asking the store", place.object_key, refusal
             )
             return None
 
@@ -81,29 +81,29 @@ class Copies:
         return all(0 <= age < self._max_age for age in ages)
 
     def count_hit(self, began: float) -> None:
-        """Count a copy that was served; *began*: when the look for it began, by the monotonic clock."""
+        """Count a copy that was served; *began*: the time at which the look-up began, by the monotonic clock."""
         self._counters.near["disk"].add(self._clock.monotonic() - began)
         self._counters.add("near.disk_hits")
 
     def confirm(self, place: Place, copy: Copy, wall: float, asked: float) -> Snapshot:
-        """Record that the store, asked at these times, still has what is kept; return that, if it is live."""
+        """Record that the store, asked at these times, still has the same entry; return it, if it is live."""
         snapshot = copy.snapshot or NOTHING
         self._disk.renew(place.object_key, copy.kept._replace(wall=wall, monotonic=asked), _deadline(snapshot))
         return snapshot if snapshot.live else NOTHING
 
     def replace(self, place: Place, copy: Copy | None, kept: Kept | None, found: Snapshot) -> None:
-        """Keep the answer of the store instead of *copy*; ``None``: nothing live was found."""
+        """Keep *kept*, the store's answer, instead of *copy*; ``None``: the store has nothing live."""
         if kept is not None:
             self._disk.keep(place.object_key, kept, _deadline(found))
         elif copy is not None:
             self._disk.drop([place.object_key])
 
     def drop(self, keys: Sequence[str]) -> None:
-        """Keep nothing of *keys*."""
+        """Remove the copies of *keys*."""
         self._disk.drop([self._engine.place(key).object_key for key in keys])
 
     def clear(self, prefix: str) -> None:
-        """Keep nothing that begins with *prefix*."""
+        """Remove the copies of all keys that begin with *prefix*."""
         if not prefix:
             self._disk.clear()
             return
@@ -121,19 +121,19 @@ def _deadline(snapshot: Snapshot) -> float | None:
 
 
 class Recorder:
-    """A store's ``get`` that keeps what it found."""
+    """A store's ``get`` that remembers what it found."""
 
     def __init__(self, store: Store) -> None:
         self._get = store.get
         self._found: _Recorded | None = None
 
     def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
-        """Do what the store does."""
+        """Request an object, as the store's own ``get`` does. **Cost:** 1 GET."""
         self._found = found = _Recorded(self._get(object_key, unless=unless, timeout=timeout))
         return found
 
     def kept(self, wall: float, asked: float) -> Kept | None:
-        """Return what was found last as a row of the disk; the store was asked for it at these times."""
+        """Return the object that was found last, for the disk; the store was asked for it at these times."""
         if self._found is None:
             return None
         head = self._found.head
@@ -141,7 +141,7 @@ class Recorder:
 
 
 class _Recorded(Found):
-    """What was found, with its body once that was read."""
+    """An object that was found, with its body once that was read."""
 
     __slots__ = ("_found", "body")
 

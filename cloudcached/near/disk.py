@@ -1,11 +1,11 @@
 """The second near tier: sealed entries on a local disk, which the processes of a machine share.
 
-Underneath is diskcache: an SQLite database, with large values in files beside it. It is given text and bytes alone,
-and nothing that comes out of it is unpickled, or believed, before it has passed the checks of an answer of the store.
-Whatever goes wrong on the disk is a miss.
+Underneath is diskcache: an SQLite database, with large values in files next to it. It is given only text and bytes, and
+nothing that comes out of it is unpickled or trusted before it has passed the same checks as an answer of the store.
+Anything that goes wrong on the disk is a miss.
 
-An entry has two rows: a small one with its metadata and the time at which the store was asked, which is written anew
-after each 304, and one with its body.
+An entry has two rows: a small one with its metadata and the time at which the store was asked, which is rewritten after
+each 304, and one with its body.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ T = TypeVar("T")
 log = logging.getLogger("cloudcached")
 
 _SCHEMES = ("s3",)
-#: Rows that are removed while everybody else waits.
+#: Rows removed in one transaction, during which everybody else waits.
 _BATCH: Final = 100
-#: What decides where requests go, beside the configuration.
+#: Variables that, besides the configuration, decide where requests go.
 _ENVIRONMENT: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION")
 
 
@@ -44,7 +44,7 @@ class Kept(NamedTuple):
 
     etag: str
     metadata: Mapping[str, str]
-    #: When the store was asked, in epoch seconds, and by the monotonic clock, which begins anew when the machine does.
+    #: When the store was asked, in epoch seconds, and by the monotonic clock, which starts again when the machine does.
     wall: float
     monotonic: float
     body: Bytes
@@ -55,9 +55,9 @@ class DiskTier:
 
     def __init__(self, near: Near, config: Config, clock: Clock, counters: Counters) -> None:
         if config.scheme not in _SCHEMES:
-            raise ConfigError("'disk' in near is for s3:// URLs: what is in a process's memory ends with it")
+            raise ConfigError("'disk' in near is for s3:// URLs: a cache in memory ends with its process")
         try:
-            from .raw_disk import open_raw  # noqa: PLC0415 - an extra: found missing here, not at the first get
+            from .raw_disk import open_raw  # noqa: PLC0415 - an extra; if it is missing, say so now, not at the first get
         except ImportError as error:
             raise ConfigError("'disk' in near needs an extra: pip install 'cloudcached[disk]'") from error
         self._open_raw = open_raw
@@ -69,11 +69,11 @@ class DiskTier:
         self._throttle = Throttle(clock)
 
     def load(self, object_key: str) -> Kept | None:
-        """Return what is kept of an object."""
+        """Return the entry kept for an object, or ``None``."""
         return self._do(lambda cache: _load(cache, object_key), None)
 
     def keep(self, object_key: str, entry: Kept, expires: float | None) -> None:
-        """Keep what the store has just sent, at most until *expires* (epoch seconds), unless there is something newer."""
+        """Keep an entry the store has just sent, at most until *expires* (epoch seconds), unless there is a newer one."""
         if len(entry.body) > self._max_bytes // 2:
             return
 
@@ -90,7 +90,7 @@ class DiskTier:
         self._do(write, None)
 
     def renew(self, object_key: str, entry: Kept, expires: float | None) -> None:
-        """Take note that the store still has what is kept."""
+        """Record that the store still has the entry that is kept."""
 
         def write(cache: Any) -> None:
             with cache.transact():
@@ -99,7 +99,7 @@ class DiskTier:
         self._do(write, None)
 
     def drop(self, object_keys: Iterable[str]) -> None:
-        """Keep nothing of these objects."""
+        """Remove the entries of these objects."""
 
         def delete(cache: Any) -> None:
             found = [(name, header) for name in object_keys if (header := _header(cache, name)) is not None]
@@ -112,7 +112,7 @@ class DiskTier:
         self._do(delete, None)
 
     def drop_where(self, doomed: Callable[[str], bool]) -> None:
-        """Keep nothing of the objects whose names are *doomed*."""
+        """Remove the entries of the objects whose names are *doomed*."""
 
         def delete(cache: Any) -> None:
             found = [row for row in cache.iterkeys() if doomed(row.partition("\n")[0])]
@@ -124,14 +124,14 @@ class DiskTier:
         self._do(delete, None)
 
     def clear(self) -> None:
-        """Keep nothing."""
+        """Remove all entries."""
         self._do(lambda cache: cache.clear(), None)
 
     def _left(self, expires: float | None) -> float | None:
         return None if expires is None else expires - self._clock.time()
 
     def ready(self) -> bool:
-        """Tell whether the disk is in use; the first call begins to open it, on the pool: that may take a while."""
+        """Return whether the disk is in use; the first call starts opening it on the pool, since that may take a while."""
         slot = self._slot()
         if slot.cache is None and not slot.begun:
             with slot.lock:
@@ -145,7 +145,7 @@ class DiskTier:
             cache = self._open_raw(self._directory, self._max_bytes)
             cache.close()  # this thread's connection
             slot.cache = cache
-        except Exception as error:  # noqa: BLE001 - whatever a disk, a file system or SQLite comes up with
+        except Exception as error:  # noqa: BLE001 - anything that a disk, a file system or SQLite may raise
             self._failed(error)
 
     def _do(self, action: Callable[[Any], R], otherwise: R) -> R:
@@ -162,12 +162,12 @@ class DiskTier:
             self._counters.add("near.disk_busy")
             return
         if self._throttle.allows():
-            log.warning("the near tier's disk fails, and is done without: %s: %s", type(error).__name__, error)
+            log.warning("the near tier's disk fails; carrying on without it: %s: %s", type(error).__name__, error)
         self._counters.add("near.disk_errors")
 
 
 class _Slot:
-    """What one process has opened."""
+    """The cache that one process has opened."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -176,7 +176,7 @@ class _Slot:
 
 
 def _identity(config: Config) -> str:
-    """Return the name of a folder for this cache alone: other URLs and endpoints have other ones."""
+    """Return the name of a folder for this cache alone: other URLs and endpoints have other folders."""
     settings = {name: value for name, value in config.s3 if not name.startswith("aws_")}
     environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
     text = json.dumps([config.url, settings, environment], sort_keys=True)
@@ -196,7 +196,7 @@ def _packed(entry: Kept) -> bytes:
 
 
 def _header(cache: Any, object_key: str) -> Kept | None:
-    """Return an entry without its body; ``None`` also for what does not look like one."""
+    """Return an entry without its body; ``None`` if there is none, or the row does not look like one."""
     text = cache.get(object_key)
     try:
         etag, metadata, wall, monotonic = json.loads(text or b"")

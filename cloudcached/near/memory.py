@@ -1,8 +1,8 @@
-"""The near tier: what a process holds of its cache, so that it need not ask for it again.
+"""The near tier: the entries that a process holds in memory, so that it need not ask for them again.
 
-Bounded by bytes; what was not used for longest goes first. A fill is only taken with a ticket that was drawn before
-its request was sent, and is dropped where this process has written the key since, or was writing it then: so nobody
-finds what was there before his own write.
+Bounded by bytes; least recently used entries go first. A fill needs a ticket that was drawn before its request was
+sent, and is dropped if this process has written the key since, or was writing it then: so nobody reads what was there
+before their own write.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ..engine.snapshot import Snapshot
 from ..entry.format import Meta
 from ..entry.values import PICKLE
 
-#: The value of what is decoded anew at each hit: a caller must not change what others get.
+#: Stands for a value that is decoded at each hit: a caller must not be able to change what others get.
 ENCODED: Final = object()
-#: Bytes that an entry takes beside what is asked for its size, by ``tracemalloc``: the ``Held``, its numbers, and its
-#: part of the dictionary, which grows by doubling.
+#: Bytes that an entry takes in addition to the objects whose sizes are added up, by ``tracemalloc``: the ``Held``, its
+#: numbers, and its share of the dictionary, which grows by doubling.
 OVERHEAD_BYTES: Final = 290
 
-#: Keys are told apart by this many counters of writes: a fill that meets a write of another key is dropped for
+#: The number of counters of writes. Keys share them, so a fill that meets a write of another key may be dropped for
 #: nothing, which costs one request.
 _STRIPES = 1024
 
@@ -38,14 +38,14 @@ class Held:
     __slots__ = ("cost", "data", "etag", "expires_ms", "fresh_until", "meta", "value")
 
     def __init__(self, key: str, seen: Snapshot, fresh_until: float) -> None:
-        #: ``None`` where nothing is live; not the ETag of what has expired, since a clock may be set right.
+        #: ``None`` if nothing is live; not the ETag of an expired entry, since the clock may be corrected.
         self.etag: str | None = None
-        #: How to decode ``data``, and when to compute the value anew; without a nonce, for nothing is written over it.
+        #: How to decode ``data``, and when to recompute the value; without a nonce, since nothing is written over it.
         self.meta: Meta | None = None
         self.expires_ms: int | None = None
-        #: By the monotonic clock; from then on the store is asked whether it was rewritten.
+        #: By the monotonic clock; from then on the store is asked whether the entry was rewritten.
         self.fresh_until = fresh_until
-        #: ``MISSING`` for no live entry, ``ENCODED`` where ``data`` is to be decoded.
+        #: ``MISSING`` for no live entry, ``ENCODED`` if ``data`` must be decoded.
         self.value = seen.value
         self.data = b""
         own: tuple[object, ...] = ()
@@ -77,19 +77,19 @@ class Tier:
         #: Read and reordered without the lock, changed under it.
         self.held: OrderedDict[str, Held] = OrderedDict()
         self.bytes = 0
-        #: How often the store was asked, a fill was dropped, and what is held was unchanged; threads may lose a count.
+        #: Counts of misses, of fills that were dropped, and of entries that were unchanged; threads may lose a count.
         self.misses = self.late = self.unchanged = 0
         self._max_bytes = max_bytes
         self._lock = threading.RLock()  # a signal handler may use the cache too
-        #: By stripe: how many writes were begun, and how many have ended, whatever their outcome.
+        #: By stripe: the number of writes that have begun, and that have ended, whatever their outcome.
         self._begun = [0] * _STRIPES
         self._ended = [0] * _STRIPES
         self._monotonic = monotonic
-        #: By stripe: when the last one began or ended.
+        #: By stripe: when the last write began or ended.
         self._written = [-math.inf] * _STRIPES
 
     def ticket(self, key: str) -> int | None:
-        """Return what lets the answer to a request that begins now be filled in; ``None`` while a write is under way."""
+        """Return the ticket for filling in the answer to a request that begins now; ``None`` while a write is under way."""
         if type(key) is not str:  # a subclass may hash and compare in ways of its own
             return None
         stripe = hash(key) % _STRIPES
@@ -99,13 +99,13 @@ class Tier:
             return begun if begun == self._ended[stripe] else None
 
     def last_write(self, key: str) -> float:
-        """Return when this process last wrote *key*, by the monotonic clock; ``inf`` while it does."""
+        """Return when this process last wrote *key*, by the monotonic clock; ``inf`` while it is writing it."""
         stripe = hash(str.__str__(key)) % _STRIPES
         with self._lock:
             return self._written[stripe] if self._begun[stripe] == self._ended[stripe] else math.inf
 
     def fill(self, key: str, held: Held | None, ticket: int | None) -> None:
-        """Hold *held*, or nothing, unless *key* was written since the ticket was drawn."""
+        """Hold *held* instead of what is held of *key*; nothing if *key* was written since *ticket* was drawn."""
         with self._lock:
             self._drop(key)
             if ticket != self._begun[hash(key) % _STRIPES]:
@@ -119,13 +119,13 @@ class Tier:
                 self.bytes += held.cost
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Hold nothing of *keys*, also not what requests under way will answer."""
+        """Forget *keys*; the answers to requests under way are not held either."""
         with self.writing(keys):
             pass
 
     @contextmanager
     def writing(self, keys: Iterable[str]) -> Iterator[None]:
-        """Hold nothing of *keys* that is from before the end of this block."""
+        """Forget *keys*, and hold nothing of them that is from before the end of this block."""
         keys = [str.__str__(key) for key in keys]  # as above
         self._count(self._begun, keys)
         try:
@@ -135,7 +135,7 @@ class Tier:
 
     @contextmanager
     def clearing(self, prefix: str) -> Iterator[None]:
-        """Hold nothing of what begins with *prefix* and is from before the end of this block."""
+        """Forget the keys that begin with *prefix*, and hold nothing of them that is from before the end of this block."""
         self._count_all(self._begun, prefix)
         try:
             yield
@@ -143,7 +143,7 @@ class Tier:
             self._count_all(self._ended, prefix)
 
     def counts(self) -> dict[str, int]:
-        """Return the figures of this tier; its hits are counted with their times."""
+        """Return the counts of this tier, except its hits, which are counted with their times."""
         return {
             "near.bytes": self.bytes,
             "near.entries": len(self.held),

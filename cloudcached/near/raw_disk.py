@@ -1,7 +1,7 @@
-"""diskcache for text and bytes alone: nothing is pickled, no pickle is loaded, and no other file is touched.
+"""diskcache for text and bytes only: nothing is pickled, no pickle is loaded, and no other file is touched.
 
-diskcache unpickles what its database says is a pickle (CVE-2025-69872): whoever can write to its directory runs code in
-every process that reads it. Here such a row is an error, which counts as a miss.
+diskcache unpickles everything that its database calls a pickle (CVE-2025-69872): anyone who can write to its directory
+can run code in every process that reads it. Here such a row is an error, which counts as a miss.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from typing import Any, Final
 import diskcache  # type: ignore[import-untyped]
 from diskcache.core import MODE_BINARY, MODE_RAW  # type: ignore[import-untyped]
 
-#: Seconds that one access may wait for another process that writes: longer, and the store would have answered.
+#: Seconds that an access may wait for another process that writes; if it took longer, the store would have answered.
 PATIENCE: Final = 0.05
-#: Seconds that a thread may wait for its turn to write, while the other threads of its process write.
+#: Seconds that a thread may wait for its turn to write, while other threads of its process write.
 TURN_PATIENCE: Final = 5 * PATIENCE
-#: Bytes; larger values are files of their own.
+#: Values of at least this many bytes go into files of their own.
 _MIN_FILE_BYTES: Final = 1 << 15
-#: How diskcache calls its files.
+#: The names that diskcache gives to its files.
 _FILE = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val", re.ASCII)
 
 
 class RawDisk(diskcache.Disk):  # type: ignore[misc]
-    """What diskcache asks for keys and values."""
+    """The conversion of keys and values, through which diskcache reads and writes all of them."""
 
     def put(self, key: object) -> tuple[object, bool]:
-        """Take a key, which is text."""
+        """Return a key, which must be text, as the database stores it."""
         return _only(str, key), True
 
     def get(self, key: object, raw: object) -> object:
-        """Give a key back."""
+        """Return a key from the database. Raises ``OSError`` for a pickled one."""
         return _only(str, key) if raw else _refuse("a pickled key")
 
     def store(self, value: object, read: bool, key: object = None) -> Any:
-        """Take a value, which is bytes."""
+        """Store a value, which must be bytes."""
         return super().store(_only(bytes, value), read, key)
 
     def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> Any:
-        """Give a value back."""
+        """Return a stored value. Raises ``OSError`` for a pickle, or the name of a file that is not diskcache's."""
         if mode not in (MODE_RAW, MODE_BINARY):
             _refuse(f"a value of mode {mode}")
         if filename is not None and not _FILE.fullmatch(filename):
@@ -50,16 +50,16 @@ class RawDisk(diskcache.Disk):  # type: ignore[misc]
         return _only(bytes, super().fetch(mode, filename, value, read))
 
     def remove(self, file_path: str) -> None:
-        """Remove the file of a value that is removed."""
+        """Remove the file of a value; a name that is not diskcache's is left alone."""
         if _FILE.fullmatch(file_path):
             super().remove(file_path)
 
 
 class RawCache(diskcache.Cache):  # type: ignore[misc]
-    """The cache; the threads of a process take turns to write.
+    """A cache to which the threads of a process take turns to write.
 
-    SQLite lets those who wait sleep, ever longer, while newcomers overtake them: of 32 threads that fill in what a bulk
-    call has read, many would have waited in vain.
+    SQLite lets waiting writers sleep, longer each time, while newcomers overtake them: of 32 threads that fill in the
+    results of a bulk call, many would wait in vain.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -68,7 +68,7 @@ class RawCache(diskcache.Cache):  # type: ignore[misc]
 
     @contextmanager
     def transact(self, retry: bool = False) -> Iterator[None]:
-        """Begin a transaction, and end it."""
+        """Run the block as one transaction. Raises ``Timeout`` if another writer takes too long."""
         if not self._turn.acquire(timeout=TURN_PATIENCE):
             raise diskcache.Timeout
         try:
@@ -79,14 +79,14 @@ class RawCache(diskcache.Cache):  # type: ignore[misc]
 
 
 def open_raw(directory: str, max_bytes: int) -> Any:
-    """Return the cache in *directory*, which is made for this user alone where there is none."""
+    """Return the cache in *directory*, which is created for this user alone if there is none."""
     Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     return RawCache(
         directory,
         timeout=PATIENCE,
         disk=RawDisk,
         size_limit=max_bytes,
-        eviction_policy="least-recently-stored",  # the others write with every read
+        eviction_policy="least-recently-stored",  # the other policies write at every read
         disk_min_file_size=_MIN_FILE_BYTES,
     )
 
@@ -96,4 +96,4 @@ def _only(kind: type, value: object) -> Any:
 
 
 def _refuse(what: str) -> Any:
-    raise OSError(f"the disk's cache holds {what}, which it was never given")
+    raise OSError(f"the cache on disk holds {what}, which was never stored in it")

@@ -1,12 +1,12 @@
 """Reads through the near tier: from this process's memory, then from this machine's disk, then from the store.
 
 A held entry is the store's answer to a request sent within the last ``max_age`` seconds, so another process's write
-stays invisible for at most that long. From then on a GET asks whether the object still has the ETag: the nonce in every
-entry makes equal ETags mean equal entries, metadata included.
+stays invisible for at most that long. After that, a GET asks whether the object still has the same ETag: the nonce in
+every entry makes equal ETags mean equal entries, metadata included.
 
-Only ``get``, ``get_many`` and the first look of ``get_or_put`` read what is held. Every other method asks the store,
-and where that reports another ETag, what is held is forgotten. What this process writes is not held before somebody
-reads it: it must not push out what is read.
+Only ``get``, ``get_many`` and the first look of ``get_or_put`` use what is held. Every other method asks the store, and
+if that reports another ETag, the held entry is forgotten. An entry that this process writes is not held until somebody
+reads it: it must not push out entries that are read.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from ..runtime.forks import PerProcess
 from .copies import Copies, Copy, Recorder
 from .memory import ENCODED, Held, Tier
 
-#: Data that is decoded in less time than a thread takes to begin.
+#: Data of this size or less is decoded in less time than a thread takes to start.
 _SMALL_BYTES: Final = 4096
 
-#: Those of this process.
+#: The readers of this process.
 _readers: weakref.WeakSet[NearReader] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """Begin with nothing. Where a server forks without Python's hooks, that is at the first miss or write."""
+    """Begin with empty tiers. If a server forks without Python's hooks, that happens at the first miss or write."""
     for reader in list(_readers):
         reader.tier()
 
@@ -56,9 +56,9 @@ class NearReader(Watcher):
         self._near = near
         self._copies = copies
         self._tiers = PerProcess(lambda: Tier(near.max_bytes, clock.monotonic))
-        #: What hits use: to ask which process this is, a system call, would take as long as all the rest of them.
+        #: The tier that hits use: asking which process this is, a system call, would take as long as the rest of a hit.
         self._tier = self._tiers()
-        #: How long hits took.
+        #: The durations of hits.
         self._hits = engine.counters.near["memory"]
         self._monotonic = clock.monotonic
         self._time = clock.time
@@ -74,19 +74,19 @@ class NearReader(Watcher):
     # Reading
 
     def read(self, key: str) -> Any:
-        """Return the live value of *key*, or ``MISSING``. Cost: none, or 1 GET, which a 304 may answer."""
+        """Return the live value of *key*, or ``MISSING``. Cost: no request, or 1 GET, which a 304 may answer."""
         began = self._monotonic()
         held = self._fresh(key, began)
         return self.fetch(self._engine.place(key)) if held is None else self._hit(key, held, began)
 
     def near_value(self, key: str) -> Any:
-        """Return what ``read`` would, or ``UNKNOWN`` if that needs a request, or much unpickling."""
+        """Return what ``read`` would, or ``UNKNOWN`` if that needs the disk, a request, or a lot of unpickling."""
         began = self._monotonic()
         held = self._fresh(key, began)
         return UNKNOWN if held is None or len(held.data) > _SMALL_BYTES else self._hit(key, held, began)
 
     def near_values(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those *keys* that are held and fresh."""
+        """Return the values of those *keys* that are held and fresh, by key."""
         hits = {}
         for key in keys:
             began = self._monotonic()
@@ -96,7 +96,10 @@ class NearReader(Watcher):
         return hits
 
     def snapshot(self, place: Place) -> Snapshot:
-        """Return what ``read`` does and what is held of it; asks for what is held as missing. Cost: as ``read``."""
+        """Return the state of *place*, held or from the store; a key that is held as missing is asked for again.
+
+        Cost: as ``read``.
+        """
         began = self._monotonic()
         held = self._fresh(place.key, began)
         if held is None or held.value is MISSING:
@@ -106,11 +109,11 @@ class NearReader(Watcher):
         return self._engine.note_read(place, found)
 
     def fetch(self, place: Place) -> Any:
-        """Return what ``read`` does, and ask the store. Cost: 1 GET, which a 304 may answer."""
+        """Return the live value of *place*, or ``MISSING``, from the disk or the store. Cost: as ``read``."""
         return self._engine.note_read(place, self._fetched(place)).value
 
     def _fresh(self, key: str, now: float) -> Held | None:
-        """Return what is held of *key* and is fresh *now*, by the monotonic clock."""
+        """Return the held entry of *key* if it is fresh *now*, by the monotonic clock."""
         tier = self._tier
         try:
             held = tier.held.get(key)
@@ -119,12 +122,12 @@ class NearReader(Watcher):
             tier.held.move_to_end(key)
         except KeyError:  # another thread has just dropped it
             return None
-        except TypeError:  # unhashable: not a key, which ``place`` says better
+        except TypeError:  # unhashable: ``place`` refuses such a key with a better message
             return None
         return held
 
     def _hit(self, key: str, held: Held, began: float) -> Any:
-        """Return the value of what is held, and count a hit since *began*."""
+        """Return the value of a held entry, and count a hit that began at *began*."""
         value = held.value if held.value is not ENCODED else self._value(key, held)
         self._hits.add(self._monotonic() - began)
         return value
@@ -134,14 +137,14 @@ class NearReader(Watcher):
             return held.value
         try:
             return self._engine.codec.decode(held.meta, held.data)
-        except EntryRefused as refusal:  # as when its class has vanished since
+        except EntryRefused as refusal:  # for example because its class no longer exists
             self._engine.refuse(self._engine.place(key).object_key, refusal)
             return MISSING
 
     # Asking
 
     def _fetched(self, place: Place) -> Snapshot:
-        """Ask for what is not fresh in memory, and hold it."""
+        """Fetch an entry that is not fresh in memory, from the disk or the store, and hold it."""
         key, tier, copies = place.key, self.tier(), self._copies
         ticket, held = tier.ticket(key), tier.held.get(key)
         began = self._monotonic()
@@ -157,7 +160,7 @@ class NearReader(Watcher):
         return found
 
     def _asked(self, place: Place, held: Held | None, copy: Copy | None, asked: float) -> Snapshot:
-        """Ask the store, which confirms by a 304 what this machine holds: the copy on disk, else what is in memory."""
+        """Ask the store; by a 304 it confirms the entry that this machine holds, on disk or else in memory."""
         engine, copies = self._engine, self._copies
         candidate = copy if copy is not None and copy.snapshot is not None else held
         recorder = None if copies is None else Recorder(engine.store)
@@ -179,7 +182,7 @@ class NearReader(Watcher):
         return found
 
     def _unchanged(self, key: str, held: Held | None) -> Snapshot:
-        """Return what is held in memory, if it has not expired."""
+        """Return the entry held in memory, if it has not expired."""
         if held is None or is_expired(held.expires_ms, self._time()):
             return NOTHING
         return Snapshot(held.etag, held.meta, held.data, self._value(key, held))
@@ -187,7 +190,7 @@ class NearReader(Watcher):
     # Watching the engine
 
     def note_etag(self, place: Place, etag: str | None) -> None:
-        """Forget what is held of *place* unless it has this ETag: no later ``get`` returns anything older than that."""
+        """Forget the held entry of *place* unless it has this ETag, so that no later ``get`` returns an older one."""
         tier = self.tier()
         held = tier.held.get(place.key)
         if held is None or held.etag != etag:
@@ -195,7 +198,7 @@ class NearReader(Watcher):
 
     @contextmanager
     def writing(self, keys: Sequence[str]) -> Iterator[None]:
-        """Hold nothing of *keys* that is older than the end of this block."""
+        """Forget *keys*, and hold nothing of them that is from before the end of this block."""
         with self.tier().writing(keys):
             try:
                 yield
@@ -205,7 +208,7 @@ class NearReader(Watcher):
 
     @contextmanager
     def clearing(self, prefix: str) -> Iterator[None]:
-        """Hold nothing that begins with *prefix* and is older than the end of this block."""
+        """Forget the keys that begin with *prefix*, and hold nothing of them that is from before the end of this block."""
         with self.tier().clearing(prefix):
             try:
                 yield

@@ -1,8 +1,8 @@
 """Expiry by last access: an entry that is read lives on.
 
-A ``get`` that finds an entry written longer ago than ``refresh_after`` has it written again in the background, with the
-lifetime it was written with counted from now. What nobody reads expires as before. Counters are left alone: reading a
-rate limiter's counter must not extend its window.
+If a ``get`` finds an entry that was written longer ago than ``refresh_after``, the entry is rewritten in the background
+and gets its original lifetime again, counted from now. Entries that nobody reads expire as usual. Counters are left
+alone: reading a rate limiter's counter must not extend its window.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ..runtime.forks import PerProcess
 
 log = logging.getLogger("cloudcached")
 
-#: Keys whose last try is remembered.
+#: The number of keys whose last try is remembered.
 _TRIES: Final = 4096
-#: Seconds that the server's dates, whole ones, and the writer's clock may differ by for one write.
+#: Seconds by which the server's dates, which are whole seconds, and the writer's clock may differ for one write.
 _SAME_SECONDS: Final = 2.0
 
 
 class Sliding(Watcher):
-    """Lets the entries of one cache that are read live on; it watches their hits.
+    """Refreshes those entries of one cache that are read; it watches their hits.
 
-    after: seconds since an entry was written from which on a hit refreshes it.
+    after: the age in seconds, counted from an entry's write, from which a hit refreshes it.
     """
 
     def __init__(self, engine: Engine, after: float) -> None:
@@ -38,30 +38,30 @@ class Sliding(Watcher):
         self._clock = engine.clock
         self._after = after
         self._tries_lock = PerProcess(threading.Lock)
-        self._tries_lock()  # now, so that no two threads make one each
+        self._tries_lock()  # made now, so that no two threads make one each
         #: When the refresh of an object was last tried, by the monotonic clock, the oldest first.
         self._tries: dict[str, float] = {}
 
     def note_hit(self, place: Place, meta: Meta | None) -> None:
-        """Begin a refresh, if one is due and was not tried within the interval."""
+        """Start a refresh if one is due and none was tried within the interval."""
         if meta is None or meta.type == "int" or not self._may_be_due(meta) or not self._is_first_try(place):
             return
         try:
             pool.start(self._refresh, place)
-        except RuntimeError as error:  # the process is about to end
+        except RuntimeError as error:  # because the process is about to end
             log.debug("%s is not refreshed: %s", place.object_key, error)
 
     def _may_be_due(self, meta: Meta) -> bool:
         """Return whether an entry may have been written longer ago than the interval.
 
-        The near tier remembers no dates: the background looks them up, once in an interval.
+        The near tier does not remember when entries were written: the refresh looks that up, once per interval.
         """
         if not meta.created_ms:
             return True
         return meta.expires_ms is not None and self._clock.time() * 1000 - meta.created_ms >= self._after * 1000
 
     def _is_first_try(self, place: Place) -> bool:
-        """Return whether no refresh was tried within the interval, and remember this one."""
+        """Return whether no refresh was tried within the interval; if so, remember this one."""
         now = self._clock.monotonic()
         with self._tries_lock():
             last = self._tries.pop(place.object_key, None)
@@ -74,7 +74,7 @@ class Sliding(Watcher):
         return True
 
     def _refresh(self, place: Place) -> None:
-        """Write an entry again, if it is as old as it seemed. Cost: 1 GET, + 1 conditional PUT."""
+        """Rewrite an entry if it is as old as it seemed. Cost: 1 GET, + 1 conditional PUT."""
         engine = self._engine
         try:
             budget = engine.budget()
@@ -84,15 +84,15 @@ class Sliding(Watcher):
                 engine.counters.add("refreshed")
         except CloudCachedError as error:
             engine.counters.add("refresh_failed")
-            log.info("%s was not refreshed and expires as it would have: %s", place.object_key, error)
+            log.info("%s was not refreshed, and expires when it would have: %s", place.object_key, error)
 
     def _renewed(self, seen: Snapshot) -> Meta | None:
-        """Return the metadata of an entry that begins its life again; ``None`` where it need not or must not."""
+        """Return the metadata with which an entry begins its life again; ``None`` if it need not or must not."""
         meta = seen.meta
         if not seen.live or meta is None or meta.expires_ms is None or meta.type == "int":
             return None
         now = self._engine.now_ms()
-        # An entry that was touched was created long before its present life began: the server knows when it was written.
+        # A touched entry was created long before its present life began, so the server is asked when it was written.
         written = now - (seen.age or 0.0) * 1000 if seen.age is not None else meta.created_ms
         if abs(written - meta.created_ms) <= _SAME_SECONDS * 1000:
             written = meta.created_ms
