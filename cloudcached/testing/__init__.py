@@ -1,6 +1,6 @@
 """For tests of code that uses CloudCached: a clock, watched stores, a local S3 server, and fixtures for pytest.
 
-pytest finds the fixtures by itself (``plugin``). Everything here works without pytest too: see ``docs/testing.md``.
+pytest finds the fixtures by itself (``plugin``). Everything else here works without pytest too: see ``docs/testing.md``.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import threading
 
 
 class FakeClock:
-    """A ``Clock`` whose time passes by ``advance`` and ``sleep`` alone."""
+    """A ``Clock`` whose time passes only by ``advance`` and ``sleep``."""
 
     def __init__(self, start: float = 1_800_000_000.0, *, monotonic: float = 0.0) -> None:
         self._lock = threading.Lock()
@@ -19,11 +19,11 @@ class FakeClock:
         return self._start + self._passed
 
     def monotonic(self) -> float:
-        """Return the seconds that have passed, from *monotonic* on."""
+        """Return the seconds that have passed, counted from *monotonic*."""
         return self._monotonic + self._passed
 
     def sleep(self, seconds: float) -> None:
-        """Let *seconds* pass at once."""
+        """Let *seconds* pass without waiting."""
         self.advance(seconds)
 
     def advance(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Keeps a test run off buckets that are not its own."""
+"""Keeps test runs away from buckets that are not their own."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ..stores.conditions import endpoint_of, is_aws, is_loopback
 from ..stores.port import Store
 from .stores import Request, Wrapper
 
-#: What stands for this machine among the hosts.
+#: The name of this machine in a list of hosts.
 LOOPBACK: Final = "loopback"
-#: moto's own: the endpoints that it answers for beside AWS.
+#: moto's own variable: endpoints besides AWS's for which it answers.
 _CUSTOM: Final = "MOTO_S3_CUSTOM_ENDPOINTS"
 
 
 @contextmanager
 def only_on(hosts: Sequence[str], fail: Callable[[str], None]) -> Iterator[None]:
-    """Call *fail* with a message before a client of this process asks a bucket on another host than these.
+    """Call *fail* with a message before a client of this process sends a request to a bucket on any other host.
 
-    hosts: names of hosts; ``loopback`` is this machine. Caches in memory, and AWS inside ``mock_aws``, are let
-    through. Only this process is guarded, not those that it starts.
+    hosts: names of hosts; ``loopback`` is this machine. Caches in memory, and AWS inside ``mock_aws``, are allowed.
+    Only this process is guarded, not processes that it starts.
     """
     with EVERY_STORE.wrapped(lambda store: _Guarded(store, hosts, fail), outermost=True):
         yield
 
 
 class _Guarded(Wrapper):
-    """A store that is asked only if its bucket is on one of the hosts: looked at anew for each request, as are settings."""
+    """A store that calls *fail* unless its bucket is on one of the hosts; checked per request, since settings change."""
 
     def __init__(self, inner: Store, hosts: Sequence[str], fail: Callable[[str], None]) -> None:
         super().__init__(inner)
@@ -53,9 +53,9 @@ class _Guarded(Wrapper):
             endpoint = endpoint_of(bucket.config, bucket.sessions)
             if not _is_among(endpoint, self._hosts) and not _is_mocked(endpoint):
                 self._fail(
-                    f"this test would use {bucket.config.url} at {endpoint}, which is none of cloudcached_hosts"
-                    f" ({', '.join(self._hosts)}): give it a cache of its own (the fixtures cloudcached_url and"
-                    " cloudcached_s3_url), or name the host there"
+                    f"this test would use {bucket.config.url} at {endpoint}, which is not one of cloudcached_hosts"
+                    f" ({', '.join(self._hosts)}): give it a cache of its own (by the fixtures cloudcached_url and"
+                    " cloudcached_s3_url), or add the host to that setting"
                 )
         return forward()
 
@@ -66,7 +66,7 @@ def _is_among(endpoint: str, hosts: Sequence[str]) -> bool:
 
 
 def _is_mocked(endpoint: str) -> bool:
-    """Tell whether ``mock_aws`` is active, and answers for *endpoint*: it lets requests to others than AWS pass."""
+    """Return whether ``mock_aws`` is active and answers for *endpoint*: it lets requests to hosts other than AWS pass."""
     moto = sys.modules.get("moto.core.models")
     if moto is None or not moto.botocore_stubber.enabled:
         return False

@@ -1,7 +1,7 @@
-"""What the tests of a site want to know of its caches, and do to them: their requests, counted and disturbed.
+"""The requests of a site's caches, counted and disturbed for its tests.
 
-It takes hold where every client asks its store, so it sees the clients that a site has made already, those of Django
-and Flask, and those inside ``mock_aws``, whatever their store.
+This hooks in where clients send requests to their stores, so it covers clients that a site has made already, those of
+Django and Flask, and those inside ``mock_aws``, whatever their store.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ..errors import StoreError, StoreTimeout, StoreUnreachable
 from ..stores.port import Store
 from .stores import VERBS, Request, Wrapper
 
-#: What happens to one request: it is given the request, and what does it.
+#: Decides what happens to one request: is given the request, and a function that carries it out.
 Fault = Callable[[Request, Callable[[], Any]], Any]
 
 
 class Requests(Counter[str]):
-    """How often each request was made: ``{"get": 1}``. ``clear()`` begins anew."""
+    """The number of requests of each kind: ``{"get": 1}``. ``clear()`` starts again from zero."""
 
     def __init__(self, counts: Mapping[str, int] | None = None) -> None:
         super().__init__(counts)
-        #: Every request in its order, with the names of its objects.
+        #: Every request, in order, with the names of its objects.
         self.seen: list[Request] = []
 
     def clear(self) -> None:
@@ -45,7 +45,7 @@ class _Rule:
 
 
 class Faults:
-    """A store's bad days, for the next requests of all clients. Each waits on *clock*, so that no test has to."""
+    """Failures of the store, for the next requests of all clients. Waits use *clock*, so that no test really waits."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -53,13 +53,14 @@ class Faults:
         self._rules: list[_Rule] = []
 
     def fail(self, times: int | None = 1, *, on: str = "", error: StoreError | None = None) -> None:
-        """Let the next requests fail before they reach the store.
+        """Make the next requests fail before they reach the store.
 
-        times: how many of them; ``None`` for all until ``heal``. A client asks again as long as its ``timeout`` lasts,
-        so an operation fails only where all of its requests do. on: the verb of a request (``get``, ``head``, ``put``,
-        ...), "" for any. error: ``StoreUnreachable`` by default. Raises ``ValueError`` for a verb that there is not.
+        times: the number of requests; ``None`` for all until ``heal``. A client repeats requests as long as its
+        ``timeout`` lasts, so an operation fails only if all of its requests do. on: the kind of request (``get``,
+        ``head``, ``put``, ...), "" for any. error: ``StoreUnreachable`` by default. Raises ``ValueError`` for a kind
+        that does not exist.
         """
-        failure = error or StoreUnreachable("a fault of this test: nobody answers")
+        failure = error or StoreUnreachable("a fault of this test: no answer")
 
         def fault(*_: object) -> Any:
             raise failure
@@ -67,7 +68,7 @@ class Faults:
         self._add(fault, times, on)
 
     def lose_answers(self, times: int | None = 1, *, on: str = "") -> None:
-        """Let the store do the next requests, and lose its answers. times, on: as for ``fail``."""
+        """Let the store carry out the next requests, but lose its answers. times, on: as for ``fail``."""
 
         def fault(request: Request, forward: Callable[[], Any]) -> Any:
             forward()
@@ -76,10 +77,10 @@ class Faults:
         self._add(fault, times, on)
 
     def slow(self, seconds: float, times: int | None = 1, *, on: str = "") -> None:
-        """Let the answers of the next requests take *seconds* of the fake clock.
+        """Make the answers to the next requests take *seconds* of the fake clock.
 
-        Where that is longer than the operation has left, it ends in ``StoreTimeout`` then, and the store has done it
-        all the same. times, on: as for ``fail``.
+        If that is as long as the operation has left, or longer, it ends in ``StoreTimeout`` at that time, although the
+        store has carried out the request. times, on: as for ``fail``.
         """
 
         def fault(request: Request, forward: Callable[[], Any]) -> Any:
@@ -98,11 +99,11 @@ class Faults:
 
     @property
     def pending(self) -> int:
-        """How many faults with a number of times have not happened yet."""
+        """The number of faults that have not happened yet, not counting those that last until ``heal``."""
         return sum(rule.left or 0 for rule in self._rules)
 
     def take(self, verb: str) -> Fault | None:
-        """Return what happens to the next request of *verb*, and count it; ``None`` for nothing unusual."""
+        """Return the fault for the next request, of kind *verb*, and count it; ``None`` if there is none."""
         with self._lock:
             for rule in self._rules:
                 if rule.on in ("", verb) and rule.left != 0:
@@ -113,13 +114,13 @@ class Faults:
 
     def _add(self, fault: Fault, times: int | None, on: str) -> None:
         if on and on not in VERBS:
-            raise ValueError(f"a store has no {on!r}; its requests are {', '.join(VERBS)}")
+            raise ValueError(f"a store has no {on!r} request; the kinds are {', '.join(VERBS)}")
         with self._lock:
             self._rules.append(_Rule(fault, times, on))
 
 
 class Watch:
-    """Counts the requests of all clients of this process, and lets them fail; a context manager by ``running``."""
+    """Counts the requests of all clients of this process, and makes them fail, within ``with watch.running():``."""
 
     def __init__(self, clock: Clock) -> None:
         self.requests = Requests()
@@ -133,7 +134,7 @@ class Watch:
             yield self
 
     def do(self, request: Request, forward: Callable[[], Any]) -> Any:
-        """Count one request, and do it or what a fault makes of it."""
+        """Count one request and carry it out, or let a fault decide what happens to it."""
         with self._lock:
             self.requests[request.verb] += 1
             self.requests.seen.append(request)

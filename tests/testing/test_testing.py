@@ -241,7 +241,9 @@ class TestGuard:
         result = project.runpytest_subprocess()
         result.assert_outcomes(passed=2, failed=3)
         result.stdout.fnmatch_lines(
-            ["*this test would use s3://production/site at http://storage.invalid, which is none of cloudcached_hosts*"]
+            [
+                "*this test would use s3://production/site at http://storage.invalid, which is not one of cloudcached_hosts*"
+            ]
         )
 
     def test_a_named_host_is_fine(self, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,5 +317,5 @@ def test_a_wrapper_passes_on_all_that_a_store_can() -> None:
 
 
 def test_a_verb_that_there_is_not(cloudcached_faults: Any) -> None:
-    with pytest.raises(ValueError, match="a store has no 'set'; its requests are get, "):
+    with pytest.raises(ValueError, match="a store has no 'set' request; the kinds are get, "):
         cloudcached_faults.fail(on="set")
