@@ -16,7 +16,10 @@ from typing import Any
 
 from cloudcached import Client
 from cloudcached.engine.bulk import DELETES_AT_ONCE
+from cloudcached.engine.requests import EVERY_STORE
 from cloudcached.runtime.pool import WIDTH
+from cloudcached.stores.port import Listed, Store
+from cloudcached.stores.wrapper import Wrapper
 
 from . import latency
 from .common import BUCKET, environment, in_turns, markdown, pairs, rounded, s3_client, section, setup_of, where
@@ -76,20 +79,23 @@ def against_raw(count: int, runs: int) -> dict[str, Any]:
     return figures
 
 
+class _Noting(Wrapper):
+    """A store that appends the prefix and the start-after name of each LIST to *sent*."""
+
+    def __init__(self, inner: Store, sent: list[tuple[str, str]]) -> None:
+        super().__init__(inner)
+        self._sent = sent
+
+    def list(self, prefix: str, *, after: str = "", timeout: float) -> tuple[list[Listed], bool]:
+        self._sent.append((prefix, after))
+        return super().list(prefix, after=after, timeout=timeout)
+
+
 def listings(cache: Client) -> list[tuple[str, str]]:
     """Return the prefix and the start-after name of each LIST that ``keys`` sends, in order."""
-    store: Any = cache.engine.store  # to see the requests that are really sent
-    send, sent = store.list, []
-
-    def noted(prefix: str, *, after: str = "", timeout: float) -> Any:
-        sent.append((prefix, after))
-        return send(prefix, after=after, timeout=timeout)
-
-    store.list = noted
-    try:
+    sent: list[tuple[str, str]] = []
+    with EVERY_STORE.wrapped(lambda store: _Noting(store, sent)):
         list(cache.keys())
-    finally:
-        store.list = send
     return sent
 
 

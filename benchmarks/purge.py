@@ -29,6 +29,8 @@ from cloudcached import Client
 from cloudcached.config import Config
 from cloudcached.maintenance import purge as module
 from cloudcached.maintenance.purge import GRACE, Purge, Wanted
+from cloudcached.stores.port import ALWAYS, Head, Store, WhenRemoved
+from cloudcached.stores.wrapper import Wrapper
 
 #: Lifetime in seconds of the entries that expire.
 SHORT = 0.5
@@ -64,14 +66,12 @@ class Rivals:
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._write) for _ in range(WRITERS)]
         self._wanderer = threading.Thread(target=self._wander)
-        self._store: Any = purge._engine.store  # noqa: SLF001 - measured from inside
-        self._head, self._delete = self._store.head, self._store.delete
+        purge._engine.wrap_store(lambda store: _Watched(store, self))  # noqa: SLF001 - measured from inside
         #: When the PUT, and the DELETE, of a key began and ended, by the object's name.
         self.puts: dict[str, Span] = {}
         self.deletes: dict[str, Span] = {}
 
     def __enter__(self) -> Rivals:  # noqa: PYI034 - Self needs Python 3.11
-        self._store.head, self._store.delete = self._watched_head, self._timed_delete
         for thread in (self._wanderer, *self._threads):
             thread.start()
         return self
@@ -83,18 +83,10 @@ class Rivals:
         for thread in (self._wanderer, *self._threads):
             thread.join()
 
-    def _watched_head(self, object_key: str, **options: Any) -> Any:
-        head = self._head(object_key, **options)
+    def rewrite(self, object_key: str) -> None:
+        """Have a key rewritten now, if it is one of those for the worst moment."""
         if object_key in self._keys:
             self._queue.put(object_key)
-        return head
-
-    def _timed_delete(self, object_key: str, **options: Any) -> None:
-        began = time.monotonic()
-        try:
-            self._delete(object_key, **options)
-        finally:
-            self.deletes[object_key] = (began, time.monotonic())
 
     def _write(self) -> None:
         while (name := self._queue.get()) is not None:
@@ -121,6 +113,26 @@ class Rivals:
         spans = [(self.puts[name], self.deletes[name]) for name in lost if name in self.deletes]
         together = sum(overlap(put, delete) for put, delete in spans)
         return {"writes": len(written), "lost": len(lost), "lost_in_the_instant_of_their_delete": together}, lost
+
+
+class _Watched(Wrapper):
+    """The purge's store: it tells the rivals what the purge has looked at, and when it removed it."""
+
+    def __init__(self, inner: Store, rivals: Rivals) -> None:
+        super().__init__(inner)
+        self._rivals = rivals
+
+    def head(self, object_key: str, *, timeout: float) -> Head:
+        head = super().head(object_key, timeout=timeout)
+        self._rivals.rewrite(object_key)
+        return head
+
+    def delete(self, object_key: str, *, when: WhenRemoved = ALWAYS, timeout: float) -> None:
+        began = time.monotonic()
+        try:
+            super().delete(object_key, when=when, timeout=timeout)
+        finally:
+            self._rivals.deletes[object_key] = (began, time.monotonic())
 
 
 def overlap(one: Span, other: Span) -> bool:
