@@ -1,8 +1,8 @@
 """Expiry by last access: an entry that is read lives on.
 
-If a ``get`` finds an entry that was written longer ago than ``refresh_after``, the entry is rewritten in the background
-and gets its original lifetime again, counted from now. Entries that nobody reads expire as usual. Counters are left
-alone: reading a rate limiter's counter must not extend its window.
+If a ``get`` finds an entry that was written longer ago than ``refresh_after``, the entry is rewritten in the background,
+and its lifetime, the one with which it was written, starts again. Entries that nobody reads expire as usual. Counters
+are left alone: reading a rate limiter's counter must not extend its window.
 """
 
 from __future__ import annotations
