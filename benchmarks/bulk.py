@@ -16,7 +16,7 @@ from typing import Any
 
 from cloudcached import Client
 from cloudcached.engine.bulk import DELETES_AT_ONCE
-from cloudcached.engine.requests import EVERY_STORE
+from cloudcached.engine.seam import EVERY_STORE
 from cloudcached.runtime.pool import WIDTH
 from cloudcached.stores.port import Listed, Store
 from cloudcached.stores.wrapper import Wrapper

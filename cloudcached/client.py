@@ -66,7 +66,9 @@ class Client:
         self._silencer = Silencer(config, clock, self._counters)
         #: For the other rooms of this library, which work on entries; not part of the public interface.
         self.engine = Engine(config, open_store(config, clock), clock, self._counters)
+        #: As ``engine``: internal.
         self.reader = open_reader(config, self.engine)
+        #: As ``engine``: internal.
         self.fills = Fills(self.engine, self.reader, self._silencer, self._counters)
         self._read = self.reader.read
         self._bulk = Bulk(self.engine, self.reader)
@@ -264,9 +266,10 @@ class Client:
         engine = self.engine
         place, budget = engine.place(key), engine.budget()
         found = engine.head(place, budget)
+        was_live = found.live_at(engine.clock.time())
         if found.etag is not None:
             engine.remove(place, budget)
-        return found.live_at(engine.clock.time())
+        return was_live
 
     adelete = awaited(delete)
 
@@ -517,9 +520,18 @@ class Client:
         """
         policy = Policy.parse(time_to_expire, lock, early, stale, jitter)
 
+        # Looked up at each call: OpenTelemetry may stand in front of them by then.
+        removal = (lambda key: self.delete(key), lambda key: self.adelete(key))  # noqa: PLW0108
+
         def decorate(function: Callable[P, R]) -> Memoized[P, R]:
             return Memoized(
-                function, self.fills, (self.delete, self.adelete), policy, key=key, ignore=ignore, version=version
+                function,
+                self.fills,
+                removal,
+                policy,
+                key=key,
+                ignore=ignore,
+                version=version,
             )
 
         return decorate

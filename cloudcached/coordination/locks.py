@@ -131,7 +131,9 @@ class Lock:
             raise ConfigError(f"blocking_timeout is seconds, or None for without end; not {blocking_timeout!r}")
         self.name = name
         self._engine = engine
-        self._place = Place(name, engine.names.reserved(kind, name), hashed=False)
+        # With a key of its own: a look at the lock says nothing about the entry of the same name, which may be held near.
+        object_key = engine.names.reserved(kind, name)
+        self._place = Place(object_key, object_key, hashed=False)
         self._timeout = lease
         self._blocking = blocking
         self._blocking_timeout = blocking_timeout

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from .._types import MISSING
 from ..errors import CloudCachedError, PartialFailure, StoreError
 from ..runtime.pool import fan_out
+from ..stores.limits import BATCH
 from ..stores.port import Listed
 from .engine import Engine
 from .listing import Listing, caught, check_prefix
@@ -18,8 +19,6 @@ from .reader import Reader
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: S3's limit for one DeleteObjects.
-_DELETE_LIMIT = 1000
 #: Seconds that a DeleteObjects gets for each key, on top of the timeout: a busy Ceph gateway takes 3 ms for each key of
 #: every request.
 _DELETE_S_PER_KEY = 0.02
@@ -80,7 +79,7 @@ class Bulk:
         failures: dict[str, CloudCachedError] = {}
         with self._engine.writing(list(by_object_key.values())):
             delete = partial(self._delete_batch, _Patience(self._engine))
-            for _, failed in fan_out(delete, _batches(by_object_key, _DELETE_LIMIT), ahead=DELETES_AT_ONCE):
+            for _, failed in fan_out(delete, _batches(by_object_key, BATCH), ahead=DELETES_AT_ONCE):
                 failures.update((by_object_key[object_key], error) for object_key, error in failed.items())
         if failures:
             raise PartialFailure("delete_many", {}, failures)
@@ -105,7 +104,7 @@ class Bulk:
 
         doomed = chain.from_iterable(self._doomed(page, prefix) for page in self._listing.pages(failures))
         with self._engine.clearing(prefix):
-            batches = _batches(doomed, _DELETE_LIMIT)
+            batches = _batches(doomed, BATCH)
             for _, failed in fan_out(remove, batches, ahead=DELETES_AT_ONCE, settle=True):
                 failures.update(failed)
         if failures:

@@ -13,7 +13,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -30,9 +30,10 @@ from ..stores.port import ABSENT, ALWAYS, Found, Matches, Store, When, Write
 from .lifetimes import Lifetimes
 from .multipart import LARGE_BYTES, Upload, cut
 from .outages import Breaker
-from .requests import Around, Requests
+from .requests import Requests
+from .seam import Around
 from .snapshot import NOTHING, Snapshot
-from .watcher import Watcher
+from .watcher import NOTHING_AROUND, Watcher
 
 log = logging.getLogger("cloudcached")
 
@@ -44,7 +45,6 @@ _QUEUES = 64
 _PLACES = 1024
 #: Larger bodies are hashed while they arrive: hashing them takes longer than handling pieces.
 _PIECEWISE_BYTES = 1 << 20
-_NOTHING_AROUND: AbstractContextManager[None] = nullcontext()
 
 
 class Written(NamedTuple):
@@ -116,7 +116,7 @@ class Engine:
         requests = self.requests
         store = requests.store.dated if dated else requests.store
         try:
-            snapshot = requests.call(budget, "get", self._fetch_once, place, store.get)
+            snapshot = requests.call(budget, "get", self._fetch_once, place, store.get, dated)
         except NotFound:
             snapshot = NOTHING
         if self._watchers:
@@ -127,7 +127,7 @@ class Engine:
         """Return what *get*, a store's method, finds under *place*, verified. Raises what *get* raises. Cost: 1 GET."""
         return self.requests.call(budget, "get", self._fetch_once, place, get)
 
-    def _fetch_once(self, place: Place, get: Callable[..., Found], *, timeout: float) -> Snapshot:
+    def _fetch_once(self, place: Place, get: Callable[..., Found], dated: bool = False, *, timeout: float) -> Snapshot:
         found = get(place.object_key, timeout=timeout)
         head = found.head
         size = head.size
@@ -138,7 +138,7 @@ class Engine:
             found.close()
             self.refuse(place.object_key, refusal)
             return Snapshot(head.etag, size=size)
-        date = head.date
+        date = head.date if dated else None  # parsing it takes time
         return Snapshot(head.etag, meta, data, value, None if date is None else date - head.modified, size)
 
     def _opened(self, place: Place, meta: Meta, found: Found) -> tuple[Bytes, Any]:
@@ -196,11 +196,11 @@ class Engine:
 
     def writing(self, keys: Sequence[str]) -> AbstractContextManager[None]:
         """Return the context of a write or removal of *keys*, whatever its outcome: it tells the watchers."""
-        return self._around(lambda watcher: watcher.writing(keys)) if self._watchers else _NOTHING_AROUND
+        return self._around(lambda watcher: watcher.writing(keys)) if self._watchers else NOTHING_AROUND
 
     def clearing(self, prefix: str) -> AbstractContextManager[None]:
         """Return the context of a removal of all keys that begin with *prefix*: it tells the watchers."""
-        return self._around(lambda watcher: watcher.clearing(prefix)) if self._watchers else _NOTHING_AROUND
+        return self._around(lambda watcher: watcher.clearing(prefix)) if self._watchers else NOTHING_AROUND
 
     @contextmanager
     def _around(self, of: Callable[[Watcher], AbstractContextManager[None]]) -> Iterator[None]:
@@ -217,12 +217,13 @@ class Engine:
 
     def write_packed(self, place: Place, packed: Packed, budget: Budget) -> None:
         """Write an entry that is already packed, as ``write`` does, at the same cost."""
+        if isinstance(packed.body, bytes) and len(packed.body) > LARGE_BYTES:
+            upload = self.upload(place, packed)
+            with self.writing([place.key]):
+                upload.send(cut(packed.body))
+            return
+        write, put = self._request(place, packed), self.requests.store.put
         with self.writing([place.key]):
-            if isinstance(packed.body, bytes) and len(packed.body) > LARGE_BYTES:
-                self.upload(place, packed).send(cut(packed.body))
-                return
-            write = self._request(place, packed)
-            put = self.requests.store.put
             etag = self.requests.call(budget, "put", put, write, sent=len(write.body))
             self._compare(place, packed, etag, budget)
 

@@ -38,6 +38,7 @@ from ..errors import (
 from ..runtime.counters import Counters
 from ..runtime.forks import PerProcess
 from ..runtime.log import Throttle
+from ..stores.port import Closed
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
@@ -200,7 +201,8 @@ class Breaker:
                 self._failed(state, error, THRESHOLD)
             raise
         except StoreUnreachable as error:
-            self._failed(state, error, 1)
+            if not isinstance(error, Closed):
+                self._failed(state, error, 1)
             raise
         except StoreError:
             self._answered(state)  # even a refusal is an answer

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from operator import itemgetter
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from .._types import Clock
 from ..errors import StoreError
 from ..runtime.budget import Budget, LongBudget, allowance
 from ..runtime.counters import Counters
-from ..stores.port import Store
+from ..stores.port import Closed, Store
 from .outages import Breaker
+from .seam import EVERY_STORE, Around
 
 R = TypeVar("R")
-
-#: Wraps a store: is given the store, and returns the one to which requests go instead.
-Around = Callable[[Store], Store]
 
 
 class Requests:
@@ -36,7 +31,8 @@ class Requests:
         self.timeout = timeout
         self._own = store
         #: The store to which requests go.
-        self.store = EVERY_STORE.join(self, store)
+        self.store = store
+        EVERY_STORE.join(self)
         #: ``send(kind, request, *arguments, timeout=..., sent=0)``: one request, unless the breaker lets the store rest.
         self.send: Callable[..., Any] = self._sent if breaker is None else partial(breaker.call, self._sent)
 
@@ -65,6 +61,7 @@ class Requests:
         """
         began = self.clock.monotonic() if budget is None else None
         left = self.timeout if budget is None else budget.left
+        reconnected = False
         while True:
             try:
                 answer: R = self.send(kind, request, *arguments, timeout=left, sent=sent)
@@ -72,8 +69,11 @@ class Requests:
                 if not error.retryable:
                     raise
                 budget = budget or Budget(self.clock, self.timeout, began)
-                budget.spend(error)
-                self.counters.add("retries")
+                if isinstance(error, Closed) and not reconnected:
+                    reconnected = True  # not a failure of the store
+                else:
+                    budget.spend(error)
+                    self.counters.add("retries")
                 left = budget.left
             else:
                 return answer
@@ -88,45 +88,3 @@ class Requests:
             return request(*arguments, timeout=timeout)
         finally:
             self.counters.requests[kind].add(now() - began)
-
-
-class _EveryStore:
-    """The wrappers around the stores of all clients of this process, whether they exist already or are made later."""
-
-    def __init__(self) -> None:
-        #: The innermost first, each with whether it also goes around those added later.
-        self.arounds: tuple[tuple[bool, Around], ...] = ()
-        self._members: weakref.WeakSet[Requests] = weakref.WeakSet()
-
-    def join(self, requests: Requests, store: Store) -> Store:
-        """Add a member; return the store to which its requests go instead of *store*."""
-        self._members.add(requests)
-        return self.around(store)
-
-    def around(self, store: Store) -> Store:
-        """Return *store* with all wrappers around it."""
-        for _, around in self.arounds:
-            store = around(store)
-        return store
-
-    @contextmanager
-    def wrapped(self, around: Around, *, outermost: bool = False) -> Iterator[None]:
-        """Wrap every store in *around* until the block ends.
-
-        It goes around the wrappers that are there already; with *outermost* also around those added later.
-        """
-        own = (outermost, around)
-        self._set([*self.arounds, own])
-        try:
-            yield
-        finally:
-            self._set([other for other in self.arounds if other is not own])
-
-    def _set(self, arounds: list[tuple[bool, Around]]) -> None:
-        self.arounds = tuple(sorted(arounds, key=itemgetter(0)))
-        for requests in list(self._members):
-            requests.refresh()
-
-
-#: The seam for ``cloudcached.testing``, whose fixtures also see the clients that a site has made already.
-EVERY_STORE: Final = _EveryStore()

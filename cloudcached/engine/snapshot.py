@@ -50,6 +50,12 @@ class Snapshot(NamedTuple):
         """Return the part of this snapshot that a later ``cas`` needs."""
         return Snapshot(self.etag, self.meta, object_key=object_key)
 
+    def __copy__(self) -> Snapshot:
+        return self
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Snapshot:
+        return self
+
     def __reduce__(self) -> tuple[Callable[..., Snapshot], tuple[Any, ...]]:
         return _token, (self.object_key, self.etag, None if self.meta is None else tuple(self.meta))
 

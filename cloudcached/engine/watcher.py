@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from ..entry.format import Meta, Place
 
-_NOTHING: AbstractContextManager[None] = nullcontext()
+#: Does nothing.
+NOTHING_AROUND: AbstractContextManager[None] = nullcontext()
 
 
 class Watcher:
@@ -18,11 +19,11 @@ class Watcher:
 
     def writing(self, keys: Sequence[str]) -> AbstractContextManager[None]:  # noqa: ARG002 - for subclasses, as below
         """Return a context that is entered before every write and removal of *keys*, and left after it, even if it fails."""
-        return _NOTHING
+        return NOTHING_AROUND
 
     def clearing(self, prefix: str) -> AbstractContextManager[None]:  # noqa: ARG002
         """Return a context that is entered before a removal of all keys that begin with *prefix*, and left after it."""
-        return _NOTHING
+        return NOTHING_AROUND
 
     def note_etag(self, place: Place, etag: str | None) -> None:
         """Record the ETag the store has just reported for *place* (``None``: there is no object)."""

@@ -16,7 +16,14 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from .._types import Bytes
-from ..errors import StoreError
+from ..errors import StoreError, StoreUnreachable
+
+
+class Closed(StoreUnreachable):
+    """A kept connection was closed by the server before a byte of the answer: so such connections end.
+
+    What may be repeated can be sent again at once, on a fresh connection; of anything else the outcome is unknown.
+    """
 
 
 class _Always(enum.Enum):

@@ -13,7 +13,12 @@ class Wrapper(Store):
     """A store that passes every request on to another one: a subclass overrides the requests that it changes."""
 
     def __init__(self, inner: Store) -> None:
-        self.inner = inner
+        self._inner = inner
+
+    @property
+    def inner(self) -> Store:
+        """The store that requests are passed on to."""
+        return self._inner
 
     def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
         """Request an object, unless its ETag is *unless*. Raises ``NotFound``, ``NotModified``. **Cost:** 1 GET."""

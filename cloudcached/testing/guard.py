@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from ..engine.requests import EVERY_STORE
+from ..engine.seam import EVERY_STORE
 from ..stores.boto3.store import S3Store
 from ..stores.conditions import endpoint_of, is_aws, is_loopback
 from ..stores.port import Store

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._types import Clock
-from ..engine.requests import EVERY_STORE
+from ..engine.seam import EVERY_STORE
 from ..errors import StoreError, StoreTimeout, StoreUnreachable
 from ..stores.port import Store
 from .stores import VERBS, Request, Wrapper

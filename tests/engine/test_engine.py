@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from store_doubles import Bench, CountingStore, FaultyStore, Wrapper, after, answer, fail, lose_answer, wrap
+from computations import until
+from store_doubles import Bench, CountingStore, FaultyStore, Wrapper, after, answer, before, fail, lose_answer, wrap
 
 from cloudcached import (
     MISSING,
@@ -20,7 +23,9 @@ from cloudcached import (
     StoreTimeout,
     StoreUnreachable,
 )
-from cloudcached.stores.port import Found, Store, Write
+from cloudcached.engine.seam import EVERY_STORE
+from cloudcached.stores.memory import MemoryStore
+from cloudcached.stores.port import Closed, Found, Store, Write
 from cloudcached.testing import FakeClock
 
 KEY = "k"
@@ -271,3 +276,79 @@ def test_the_doubles_pass_everything_on(clock: FakeClock):
         store.delete("a", timeout=1)
         assert store.list("", timeout=1) == ([], False)
         store.close()
+
+
+class TestClosedConnections:
+    """A server closes kept connections as it likes: that is no failure of the store."""
+
+    def test_a_read_is_sent_again_at_once(self, clock: FakeClock) -> None:
+        bench = Bench(clock)
+        bench.client.put("k", 1)
+        began = clock.monotonic()
+        bench.store.script("get", fail(Closed("closed")))
+        assert bench.client.get("k") == 1
+        assert bench.tries[-2:] == ["get", "get"]
+        assert "retries" not in bench.client.stats()
+        assert clock.monotonic() == began
+
+    def test_the_second_is_a_failure_like_others(self, clock: FakeClock) -> None:
+        bench = Bench(clock)
+        bench.client.put("k", 1)
+        bench.store.script("get", *[fail(Closed("closed"))] * 2)
+        assert bench.client.get("k") == 1
+        assert bench.client.stats()["retries"] == 1
+
+    def test_a_conditional_write_looks_first(self, clock: FakeClock) -> None:
+        """It may have been done: nobody knows what the server had read when it closed."""
+        bench = Bench(clock)
+        bench.client.put("n", 1)
+        bench.store.script("put", lose_answer(Closed("closed")))
+        assert bench.client.incr("n") == 2
+        assert bench.client.get("n") == 2
+
+    def test_the_breaker_stays_closed(self, clock: FakeClock) -> None:
+        bench = Bench(clock, fail_silently=True)
+        bench.client.put("k", 1)
+        bench.store.script("get", *[fail(Closed("closed"))] * 8)
+        for _ in range(4):
+            assert bench.client.get("k") == 1
+        assert "outages" not in bench.client.stats()
+
+
+def test_delete_tells_what_was_there_when_it_looked(clock: FakeClock) -> None:
+    bench = Bench(clock)
+    bench.client.put("k", 1, 10)
+    bench.store.script("delete", before(lambda: clock.advance(60)))
+    assert bench.client.delete("k") is True
+
+
+def test_clients_made_while_stores_are_watched_are_watched_too(clock: FakeClock) -> None:
+    """In other threads, too: one that is left out would escape the guard of a test run."""
+    stop, made = threading.Event(), []
+
+    def make() -> None:
+        while not stop.is_set():
+            made.append(Client("memory://", clock=clock).engine.store)
+
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(2):
+            threads.submit(make)
+        try:
+            for _ in range(200):
+                with EVERY_STORE.wrapped(CountingStore):
+                    assert type(Client("memory://", clock=clock).engine.store) is CountingStore
+        finally:
+            stop.set()
+    assert made
+    assert EVERY_STORE.arounds == ()
+    assert type(Client("memory://").engine.store) is MemoryStore
+
+
+def test_a_refresh_begins_after_a_retry_too(clock: FakeClock) -> None:
+    bench = Bench(clock, refresh_after=10)
+    bench.client.put("k", "v", 60)
+    clock.advance(30)
+    bench.store.script("get", fail(StoreBusy("busy")))
+    assert bench.client.get("k") == "v"
+    until(lambda: bench.client.stats().get("refreshed") == 1)
+    assert bench.client.ttl("k") == 60

@@ -147,6 +147,28 @@ async def test_spans_of_what_is_computed(client: Client, telemetry: Any) -> None
     assert named(exporter) == []
 
 
+def test_a_function_memoized_before_has_a_span_for_its_invalidation(client: Client, clock: FakeClock) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from cloudcached.metrics.opentelemetry import instrument
+
+    @client.memoize(60)
+    def double(number: int) -> int:
+        return 2 * number
+
+    exporter, tracers = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    instrumentation = instrument(client, tracer_provider=tracers)
+    assert double(1) == 2
+    double.invalidate(1)
+    assert [span.name for span in exporter.get_finished_spans()] == ["cache get_or_put", "cache delete"]
+    instrumentation.remove()
+    double.invalidate(1)
+    assert len(exporter.get_finished_spans()) == 2
+
+
 async def test_spans_of_what_is_awaited_near(clock: FakeClock) -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor

@@ -216,6 +216,17 @@ def test_locks_are_not_held(cache: Client, rival: Client):
     assert cache.lock("k").locked()
 
 
+def test_looks_at_a_lock_say_nothing_of_the_entry_of_its_name(cache: Client, rival: Client):
+    assert rival.lock("k").acquire()
+    cache.get("k")
+    store = wrap(cache, CountingStore)
+    assert cache.lock("k").locked()
+    assert not cache.lock("k").acquire(blocking=False)
+    store.forget()
+    assert cache.get("k") == 1
+    assert store.requests == []
+
+
 def test_no_write_goes_round_the_near_tier():
     """Whoever adds a way to write stands inside ``writing`` or ``clearing``, and is named here."""
     known = {

@@ -265,7 +265,7 @@ class TestPlugin:
 
     def test_a_project_that_does_not_use_it_is_left_alone(self, project: pytest.Pytester) -> None:
         project.makepyfile(
-            "from cloudcached.runtime.clock import SystemClock\nfrom cloudcached.engine.requests import EVERY_STORE\nimport time\n"
+            "from cloudcached.runtime.clock import SystemClock\nfrom cloudcached.engine.seam import EVERY_STORE\nimport time\n"
             "def test(): assert not EVERY_STORE.arounds and SystemClock.time is time.time\n"
         )
         project.runpytest_subprocess("-W", "error").assert_outcomes(passed=1)
@@ -295,7 +295,7 @@ class TestPlugin:
 
 
 def test_what_is_put_around_stores_comes_off_again(cloudcached: Client) -> None:
-    from cloudcached.engine.requests import EVERY_STORE
+    from cloudcached.engine.seam import EVERY_STORE
 
     store = cloudcached.engine.store
     with EVERY_STORE.wrapped(lambda inner: (1, inner)):

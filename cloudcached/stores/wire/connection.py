@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..._types import Bytes
 from ...errors import StoreError, StoreTimeout, StoreUnreachable
 from ...runtime.forks import PerProcess
+from ..port import Closed
 from .answer import head_end, parse_head
 from .clock import monotonic
 from .resolver import RESOLVER
@@ -39,10 +40,6 @@ _SSL_WANTS: Final = ("SSLWantReadError", "SSLWantWriteError")
 
 class NotSent(StoreUnreachable):
     """Nothing was sent: there was no connection."""
-
-
-class Closed(StoreUnreachable):
-    """A kept connection was closed by the server before it answered, as it may at any time."""
 
 
 class Endpoint(NamedTuple):

@@ -13,8 +13,9 @@ from typing import Final
 from ..._types import Bytes
 from ...errors import StoreUnreachable
 from ...runtime.budget import allowance
+from ..port import Closed
 from .answer import Bad, Chunks, Head, head_end, parse_head
-from .connection import Closed, Connection, Deadline, Endpoint, keep_session
+from .connection import Connection, Deadline, Endpoint, keep_session
 from .pool import POOL
 from .request import Ask
 

@@ -149,7 +149,6 @@ class WireStore(Store):
 
     def __init__(self, config: Config, locate: Callable[[], Line]) -> None:
         self._bucket = config.bucket
-        self._locate = locate
         self._line: PerProcess[Line] = PerProcess(locate)
         #: Whether the bucket was seen: only until then does a bare 404 cost a request.
         self._bucket_seen = False
@@ -289,6 +288,15 @@ class WireStore(Store):
         line = self._line.peek()
         if line is not None:
             POOL.close(line.endpoint)
+
+    def line(self) -> Line:
+        """Return this process's line to the bucket, made at the first call. Raises what making it raises."""
+        return self._line()
+
+    @property
+    def is_located(self) -> bool:
+        """Whether this process has its line already."""
+        return self._line.peek() is not None
 
     # Asking
 
