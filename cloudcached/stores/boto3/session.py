@@ -6,7 +6,8 @@ import datetime as dt
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import ConfigError
@@ -153,16 +154,28 @@ def _make_loader() -> Any:
 _loader: PerProcess[Any] = PerProcess(_make_loader)
 
 
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what boto3 says of wrong settings inside the block into ``ConfigError``."""
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - boto3 is needed now
+
+    try:
+        yield
+    except (BotoCoreError, ValueError) as exc:
+        raise ConfigError(f"boto3 refuses its settings: {exc}") from exc
+
+
 class _Made:
-    """The connection of one process."""
+    """The session and the connection of one process."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        self.session: boto3.Session | None = None
         self.connection: Connection | None = None
 
 
 class Sessions:
-    """Makes the boto3 client of one store. Thread-safe; after a fork the child makes its own.
+    """Makes the boto3 session and the client of one store. Thread-safe; after a fork the child makes its own.
 
     settings: for the session and the client, under boto3's own names. timeout: seconds for connecting and for each
     read.
@@ -185,6 +198,27 @@ class Sessions:
                 connection = made.connection
         return connection
 
+    def session(self) -> boto3.Session:
+        """Return this process's session: it has the settings, and finds the credentials.
+
+        Raises ``ConfigError`` if boto3 refuses the settings. Sends nothing: ``get_credentials`` of the session may.
+        """
+        made = self._made()
+        if made.session is None:
+            with IMPORTING, made.lock:
+                if made.session is None:
+                    made.session = self._make_session()
+        return made.session
+
+    def client_without_credentials(self) -> S3Client:
+        """Return a new client with the settings of all others, but with keys of no use: no source of keys is asked.
+
+        Raises ``ConfigError`` if boto3 refuses the settings.
+        """
+        session = self.session()
+        with IMPORTING, self._made().lock:
+            return self._make_client(session, aws_access_key_id="none", aws_secret_access_key="none")  # noqa: S106
+
     def close(self) -> None:
         """Close the connections of this process; the next request makes new ones."""
         made = self._made.peek()
@@ -193,23 +227,28 @@ class Sessions:
             connection.client.close()
 
     def _make(self) -> Connection:
+        session = self.session()
+        return Connection(session, self._make_client(session))
+
+    def _make_session(self) -> boto3.Session:
         import encodings.idna  # noqa: F401, PLC0415 - otherwise the first connection imports it, outside the lock
 
         import boto3  # noqa: PLC0415 - 0.8 s that a process without requests need not spend
-        from botocore.config import Config  # noqa: PLC0415
-        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
         from botocore.session import get_session  # noqa: PLC0415
 
         settings: dict[str, Any] = {k: v for k, v in self._settings.items() if k not in _CLIENT_SETTINGS}
-        try:
+        with refusals():
             core = get_session()
             core.register_component("data_loader", _loader())
-            session = boto3.Session(botocore_session=core, **settings)
+            return boto3.Session(botocore_session=core, **settings)
+
+    def _make_client(self, session: boto3.Session, **credentials: Any) -> S3Client:
+        from botocore.config import Config  # noqa: PLC0415 - came with the session
+
+        with refusals():
             config = Config(**self._client_config())
-            client = session.client("s3", endpoint_url=self._settings.get("endpoint_url"), config=config)
-        except (BotoCoreError, ValueError) as exc:
-            raise ConfigError(f"boto3 refuses its settings: {exc}") from exc
-        return Connection(session, client)
+            endpoint_url = self._settings.get("endpoint_url")
+            return session.client("s3", endpoint_url=endpoint_url, config=config, **credentials)
 
     def _client_config(self) -> dict[str, Any]:
         style = self._settings.get("addressing_style")
