@@ -31,10 +31,10 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 def run(script: str, **variables: str) -> str:
     """Run *script* in a process of its own, which must be content, and return what it prints."""
-    folder = str(Path(__file__).parent)
+    folders = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)],
-        env={**os.environ, "PYTHONPATH": folder, **variables},
+        env={**os.environ, "PYTHONPATH": folders, **variables},
         capture_output=True,
         text=True,
         check=False,

@@ -1,12 +1,13 @@
 """Keys that expire, and their renewal next to the requests that they sign.
 
-botocore renews keys in the thread of whichever request comes first in the last 15 minutes of their life. That request
-waits for the source: 2 ms or, where the source is late, minutes, since no timeout of ours reaches it. So here a source
-is asked in a daemon thread, from the same moment on, while requests go on with the keys that are still valid. A request
-waits only where there are none, and no longer than its own time. Rejected: a timer, as obstore needed one: it keeps a
-thread for each client that was ever used, and renews keys that nobody needs any more.
+botocore renews keys in the thread of the first request in the last 15 minutes of their life. That request waits for the
+source, and where the source is late it waits for minutes, since no timeout of ours reaches it. So here a source is asked
+in a daemon thread, from the same moment on, while requests go on with the keys that are still valid. A request waits
+only where there are none, and no longer than its own time. Rejected: a timer. It keeps a thread for each client that was
+ever used, and renews keys that nobody needs any more.
 
-- One thread of a process asks; all others share its answer.
+- One thread of a process asks; all others share its answer. Keys that last for less than half an hour are renewed
+  halfway: within the window from the start, they would be asked for by every request.
 - A source that fails while the keys are valid costs a log line, and is asked again a second later. Without valid keys
   it is asked again by the next request: a failure is not remembered.
 - Where no thread can be started (after the main thread has ended, at the limit of threads, in some subinterpreters) the
@@ -87,8 +88,8 @@ class Lease(NamedTuple):
     def until(cls, keys: Keys, expires: float, window: float = WINDOW) -> Lease:
         """Return a lease that was just given, to be renewed *window* seconds before it expires.
 
-        But not in the first half of what is left: a source that gives the same keys until the end, or keys for less
-        than the window, would be asked by every request.
+        But not in the first half of the time that is left: the same goes for a source that gives the same keys again
+        until they expire.
         """
         now = _real_time()
         return cls(keys, expires, min(max(expires - window, (now + expires) / 2), expires - MARGIN))
