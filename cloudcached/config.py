@@ -27,7 +27,7 @@ S3_SETTINGS: Final = (
 )
 #: boto3's own names for server-side encryption.
 SSE_SETTINGS: Final = ("SSEKMSKeyId", "ServerSideEncryption")
-TRANSPORTS: Final = ("auto", "boto3", "obstore")
+TRANSPORTS: Final = ("auto", "boto3", "obstore", "wire")
 CONDITIONAL_WRITES: Final = ("auto", "trust", "probe", "best_effort")
 READ_ONLY: Final = ("drop", "refuse")
 

@@ -16,6 +16,11 @@ def open_store(config: Config, clock: Clock) -> Store:
         from .memory import MemoryStore, objects_named  # noqa: PLC0415 - a cache in a bucket does not need it
 
         return MemoryStore(objects_named(config.bucket), clock)
+    if config.transport == "wire":
+        from .transport import Transport  # noqa: PLC0415 - chosen by name only, so far
+
+        wire = Transport(config)
+        return Conditions(wire, config, wire.sessions)
     inner = S3Store(config)
     store = inner if config.transport == "boto3" else FastS3Store(config, inner)
     return Conditions(store, config, inner.sessions)

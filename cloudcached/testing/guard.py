@@ -10,9 +10,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ..engine.seam import EVERY_STORE
+from ..stores import wrapper
 from ..stores.boto3.store import S3Store
 from ..stores.conditions import endpoint_of, is_aws, is_loopback
 from ..stores.port import Store
+from ..stores.transport import Transport
 from .stores import Request, Wrapper
 
 #: The name of this machine in a list of hosts.
@@ -46,10 +48,9 @@ class _Guarded(Wrapper):
 
     def _pass(self, request: Request, forward: Callable[[], Any]) -> Any:  # noqa: ARG002 - whichever it is
         bucket = self.inner
-        while isinstance(bucket, Wrapper):
+        while isinstance(bucket, wrapper.Wrapper) and not isinstance(bucket, Transport):
             bucket = bucket.inner
-        bucket = bucket.dated
-        if isinstance(bucket, S3Store):
+        if isinstance(bucket, (S3Store, Transport)):
             endpoint = endpoint_of(bucket.config, bucket.sessions)
             if not _is_among(endpoint, self._hosts) and not _is_mocked(endpoint):
                 self._fail(

@@ -63,5 +63,9 @@ class TestBoto3(S3Contract):
     options: ClassVar = {"transport": "boto3"}
 
 
+class TestWire(S3Contract):
+    options: ClassVar = {"transport": "wire", "signing_key": "a secret"}
+
+
 class TestObstore(S3Contract):
     options: ClassVar = {"transport": "obstore", "signing_key": "a secret"}

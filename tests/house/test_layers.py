@@ -39,7 +39,8 @@ BORDERS = {
     "diskcache": ("cloudcached.near.raw_disk",),
     "pickle": ("cloudcached.entry.values", "cloudcached.errors"),  # errors: the name of an exception
     "hmac": ("cloudcached.entry.signing", "cloudcached.stores.wire.request"),
-    "socket": ("cloudcached.stores.wire", "cloudcached.testing.server"),
+    # boto3.container: one plain request to the credentials of a container, which is not S3
+    "socket": ("cloudcached.stores.wire", "cloudcached.stores.boto3.container", "cloudcached.testing.server"),
     "ssl": ("cloudcached.stores.wire",),
     "django": ("cloudcached_django",),
     "flask": ("cloudcached_flask",),

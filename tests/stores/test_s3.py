@@ -18,12 +18,15 @@ from cloudcached.stores.boto3.deadlines import Deadline, Upload
 from cloudcached.stores.boto3.store import S3Store
 from cloudcached.stores.native.store import FastS3Store
 from cloudcached.stores.port import Store
+from cloudcached.stores.transport import Transport
 
 
 @functools.cache
 def _store_on(endpoint: str, bucket: str, transport: str) -> Store:
     config = Config.parse(f"s3://{bucket}", {"transport": transport, "s3": {"endpoint_url": endpoint}})
-    return S3Store(config) if transport == "boto3" else FastS3Store(config, S3Store(config))
+    if transport == "boto3":
+        return S3Store(config)
+    return Transport(config) if transport == "wire" else FastS3Store(config, S3Store(config))
 
 
 def store_on(url: str, transport: str) -> Store:
@@ -59,8 +62,20 @@ class TestObstore(OnS3):
     transports = ("obstore", "boto3")
 
 
+class TestWire(OnS3):
+    transports = ("wire", "boto3")
+
+
+class TestBoto3BesideTheWire(OnS3):
+    transports = ("boto3", "wire")
+
+
+class TestWireBesideObstore(OnS3):
+    transports = ("wire", "obstore")
+
+
 @pytest.mark.real
-@pytest.mark.parametrize("transport", ["boto3", "obstore"])
+@pytest.mark.parametrize("transport", ["boto3", "obstore", "wire"])
 def test_a_part_that_is_not_what_was_signed_is_refused(s3_url: str, transport: str) -> None:
     """The server compares it with the hash that is given to the signature, instead of one that botocore makes."""
     store, name = store_on(s3_url, transport), s3_url.rpartition("/")[2] + "/a"

@@ -18,7 +18,7 @@ from ..._types import Bytes
 from ...errors import StoreError, StoreTimeout, StoreUnreachable
 from ...runtime.forks import PerProcess
 from ..port import Closed
-from .answer import head_end, parse_head
+from .answer import head_end, parse_head, without_interim
 from .clock import monotonic
 from .resolver import RESOLVER
 
@@ -129,7 +129,7 @@ class Connection:
     def _send_piece(self, piece: memoryview, deadline: Deadline) -> bytes:
         """Send one piece; return what came back meanwhile instead, if anything did."""
         while piece:
-            if self._readable(0.0) and (early := self._pending()):
+            if self._readable(0.0) and (early := without_interim(self._pending())):
                 return early
             self._limit(1, deadline.left())
             try:

@@ -14,7 +14,7 @@ from ..._types import Bytes
 from ...errors import StoreUnreachable
 from ...runtime.budget import allowance
 from ..port import Closed
-from .answer import Bad, Chunks, Head, head_end, parse_head
+from .answer import Bad, Chunks, Head, head_end, parse_head, without_interim
 from .connection import Connection, Deadline, Endpoint, keep_session
 from .pool import POOL
 from .request import Ask
@@ -192,12 +192,11 @@ def _sent(connection: Connection, head: bytes, ask: Ask, deadline: Deadline, *, 
         head = b""
         interim = connection.wait(min(_EXPECT_SECONDS, deadline.left()), deadline)
         if interim:
-            while not (end := head_end(interim)):
+            while not head_end(interim):
                 interim += _more(connection, deadline, interim)
-            if parse_head(interim, end, ask.method).status != 100:  # noqa: PLR2004
-                return interim, False  # it does not want the body
-            if interim[end:]:
-                return interim[end:], False
+            answer = without_interim(interim)  # some servers give the permission twice
+            if answer:
+                return answer, False  # it does not want the body
     if isinstance(body, (bytes, bytearray, memoryview)):
         early = connection.send(head, body, _nothing, deadline)
     else:

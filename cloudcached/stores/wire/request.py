@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from ..._types import Bytes
+from ..boto3.keys import Keys
 from ..port import Body
 
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
@@ -28,8 +29,8 @@ class Ask(NamedTuple):
     """One request to a bucket, not signed yet."""
 
     method: str
-    #: The object's name; "" for the bucket.
-    object_key: str = ""
+    #: The object's name; ``None`` for the bucket itself. An empty name must not become the bucket.
+    object_key: str | None = None
     #: Names and values, not encoded.
     query: Sequence[tuple[str, str]] = ()
     #: Names in lower case. Signed on writes, so that nobody in between can drop a condition; on reads only ``x-amz-``
@@ -38,14 +39,6 @@ class Ask(NamedTuple):
     body: Body = b""
     #: The SHA-256 of *body* in hex, if it is known.
     sha256: str | None = None
-
-
-class Keys(NamedTuple):
-    """What requests are signed with."""
-
-    access_key: str
-    secret_key: str
-    token: str | None = None
 
 
 class Place(NamedTuple):
@@ -67,7 +60,7 @@ def head_of(ask: Ask, place: Place, keys: Keys, now: float) -> bytes:
     """
     moment, day = _moment(int(now))
     # quote() is both the encoding that is sent and the canonical one: S3 encodes once and keeps every slash and dot.
-    path = quote(place.path + ask.object_key, safe="/~") if ask.object_key else place.path.rstrip("/") or "/"
+    path = quote(place.path + ask.object_key, safe="/~") if ask.object_key is not None else place.path.rstrip("/") or "/"
     query = _query(ask.query) if ask.query else ""
     size = len(ask.body)
     payload = ask.sha256 or (EMPTY_SHA256 if not size else UNSIGNED if place.is_tls else hashed(ask.body))

@@ -25,6 +25,7 @@ from ...errors import (
 )
 from ...runtime.budget import allowance
 from ...runtime.forks import PerProcess
+from ..boto3.keys import Keys
 from ..failures import NO_ETAG, from_answer, is_bare_404, made
 from ..limits import BATCH, EMPTY_CODES, check_batch, check_metadata, check_object_key, check_range
 from ..port import (
@@ -44,7 +45,7 @@ from .clock import ServerClock
 from .connection import Deadline, Endpoint
 from .exchange import EXPECT_BYTES, Reply, exchange
 from .pool import POOL
-from .request import Ask, Keys, Place, head_of
+from .request import Ask, Place, head_of
 
 #: Bytes of an answer that is not an object: an error, a listing.
 _ANSWER_LIMIT: Final = 16 << 20
@@ -268,7 +269,7 @@ class WireStore(Store):
             return {}
         body = xml.delete_request(names)
         digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        ask = Ask("POST", "", (("delete", ""),), {"content-md5": digest, "content-type": "application/xml"}, body)
+        ask = Ask("POST", None, (("delete", ""),), {"content-md5": digest, "content-type": "application/xml"}, body)
         return {
             name: from_answer("delete", name, 0, code, message)
             for name, code, message in self._read("delete", "", ask, timeout, xml.delete_errors)
@@ -280,7 +281,7 @@ class WireStore(Store):
         query = [("encoding-type", "url"), ("list-type", "2"), ("max-keys", str(BATCH)), ("prefix", prefix)]
         if after:
             query.append(("start-after", after))
-        rows, more, _ = self._read("list", "", Ask("GET", "", query), timeout, xml.page_of)
+        rows, more, _ = self._read("list", "", Ask("GET", None, query), timeout, xml.page_of)
         return rows, more
 
     def close(self) -> None:
@@ -346,7 +347,7 @@ class WireStore(Store):
         """
         if timeout <= 0:
             raise made(StoreTimeout, operation, object_key, "no time is left")
-        if object_key:
+        if ask.object_key is not None:
             check_object_key(operation, object_key)
         deadline = Deadline(timeout + allowance(len(ask.body)))
         line = self._line()
@@ -397,12 +398,12 @@ class WireStore(Store):
             code, message = "", ""
         reply.close()
         if is_bare_404(status, code):
-            if ask.object_key:
-                return self._missing(operation, object_key, timeout)
+            if ask.object_key is not None:
+                return self.missing(operation, object_key, timeout)
             return made(BucketMissing, operation, object_key, f"there is no bucket {self._bucket}", "404")
         return from_answer(operation, object_key, status, code, message)
 
-    def _missing(self, operation: str, object_key: str, timeout: float) -> CloudCachedError:
+    def missing(self, operation: str, object_key: str, timeout: float) -> CloudCachedError:
         """Return the error for a 404 that does not say what is missing: the object, or the bucket.
 
         **Cost:** 1 HeadBucket, until the bucket has been seen once.

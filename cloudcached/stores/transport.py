@@ -1,0 +1,107 @@
+"""Which transport sends a request: the wire, or boto3 where the wire cannot."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Final
+
+from ..config import Config
+from ..errors import CloudCachedError, ConfigError
+from .boto3.chain import Target, Unsupported, locate
+from .boto3.session import Sessions
+from .boto3.store import S3Store
+from .port import Store
+from .wire.connection import Endpoint
+from .wire.request import Place
+from .wire.store import Line, WireStore
+from .wrapper import Wrapper
+
+log = logging.getLogger("cloudcached")
+
+#: moto, which answers boto3's requests within a process: nobody listens on a socket.
+_MOTO: Final = "moto.core.models"
+
+
+class Transport(Wrapper):
+    """A bucket over the wire; through boto3 inside ``mock_aws``, and for settings that the wire does not support.
+
+    Looked at for each request, since ``mock_aws`` begins and ends while a program runs.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._boto3 = S3Store(config)
+        self._wire = WireStore(config, self._line)
+        #: Why the wire cannot serve this bucket, once that is known.
+        self._unsupported = ""
+        self._said: set[str] = set()
+        super().__init__(self._wire)
+
+    @property
+    def inner(self) -> Store:
+        """The store that is asked now. Raises ``ConfigError`` if the wire was asked for by name and cannot."""
+        reason = self._reason()
+        if not reason:
+            return self._wire
+        if self.config.transport == "wire":
+            raise ConfigError(f"transport='wire' is not possible: {reason}; use transport='auto'")
+        if reason not in self._said:
+            self._said.add(reason)
+            log.info("%s is accessed through boto3: %s", self.config.url, reason)
+        return self._boto3
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions of boto3, whose chain of settings decides for the wire too."""
+        return self._boto3.sessions
+
+    def missing(self, operation: str, object_key: str, timeout: float) -> CloudCachedError:
+        """Return the error for a 404 that does not say what is missing. **Cost:** as that of ``WireStore.missing``."""
+        store = self._wire if self.inner is self._wire else self._boto3
+        return store.missing(operation, object_key, timeout)
+
+    def chosen(self) -> tuple[str, str]:
+        """Return the name of the transport that is used now, and the reason why."""
+        reason = self._reason()
+        return ("boto3", reason) if reason else ("wire", "")
+
+    def target(self) -> Target:
+        """Return where the bucket is. Raises ``Unsupported``, and ``ConfigError`` for settings that are wrong."""
+        return locate(self.config, self._boto3.sessions)
+
+    def _reason(self) -> str:
+        """Return why boto3 has to be asked; "" for no reason."""
+        moto = sys.modules.get(_MOTO)
+        if moto is not None and moto.botocore_stubber.enabled:
+            return "moto's mock_aws is active, which the wire would bypass"
+        if not self._unsupported and not self._wire.is_located:
+            try:
+                self._wire.line()
+            except Unsupported as error:
+                self._unsupported = str(error)
+        return self._unsupported
+
+    def _line(self) -> Line:
+        target = self.target()
+        cert = target.client_cert
+        proxy = None
+        if target.proxy is not None:
+            host, _, port = target.proxy.removeprefix("http://").rpartition(":")
+            proxy = (host.strip("[]"), int(port))
+        endpoint = Endpoint(
+            target.scheme == "https",
+            target.host,
+            target.port,
+            target.ca_bundle or "",
+            (cert, None) if isinstance(cert, str) else cert,
+            target.verify,
+            proxy,
+        )
+        place = Place(target.host_header, target.path, target.region, endpoint.is_tls)
+        return Line(endpoint, place, target.keys, target.sse)
+
+    def close(self) -> None:
+        """Close the connections. The store can be used again afterwards."""
+        self._wire.close()
+        self._boto3.close()
