@@ -31,7 +31,8 @@ from cloudcached import AccessDenied
 from cloudcached.errors import StoreError, StoreTimeout, StoreUnreachable
 from cloudcached.stores.boto3 import keys as keys_module
 from cloudcached.stores.boto3.container import Container
-from cloudcached.stores.boto3.keys import Keys, Renewed
+from cloudcached.stores.boto3.keys import Renewed
+from cloudcached.stores.wire.request import Keys
 
 
 @pytest.fixture(autouse=True)

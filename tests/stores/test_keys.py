@@ -14,7 +14,8 @@ from chains import eventually, run
 from cloudcached import AccessDenied, ConfigError
 from cloudcached.errors import StoreError, StoreTimeout, StoreUnreachable
 from cloudcached.stores.boto3 import keys as keys_module
-from cloudcached.stores.boto3.keys import MARGIN, PAUSE, WINDOW, Keys, Lease, Renewed
+from cloudcached.stores.boto3.keys import MARGIN, PAUSE, WINDOW, Lease, Renewed
+from cloudcached.stores.wire.request import Keys
 
 
 @pytest.fixture(autouse=True)
@@ -350,7 +351,8 @@ def test_an_interrupt_between_question_and_thread(monkeypatch: pytest.MonkeyPatc
 
 PRELUDE = """
 import atexit, os, sys, threading, time
-from cloudcached.stores.boto3.keys import Keys, Lease, Renewed
+from cloudcached.stores.boto3.keys import Lease, Renewed
+from cloudcached.stores.wire.request import Keys
 from cloudcached.errors import StoreError
 asked = []
 gate = threading.Event()

@@ -29,8 +29,9 @@ from urllib.parse import urlsplit
 
 from ...config import Config
 from ...errors import AccessDenied, ConfigError, StoreError, StoreRefused, StoreUnreachable
+from ..wire.request import Keys
 from .container import Container
-from .keys import WINDOW, Keys, Lease, Renewed
+from .keys import WINDOW, Lease, Renewed, fault_of
 from .session import Sessions, refusals
 from .store import kind_of
 
@@ -217,7 +218,7 @@ def _from_environment(bucket: str, given: Mapping[str, str]) -> _Found | None:
         if applies:
             log.debug("botocore is asked for the settings: %s", reason)
             return None
-    if keys is not None and (fault := keys.fault()):
+    if keys is not None and (fault := fault_of(keys)):
         raise ConfigError(
             f"the credentials of the {'options' if _KEY_SETTINGS[0] in given else 'environment'}: {fault}"
         )
@@ -348,7 +349,7 @@ class _Chain:
         if frozen is None:
             raise AccessDenied("boto3 finds no credentials")
         keys = Keys(frozen.access_key, frozen.secret_key, frozen.token)
-        if fault := keys.fault():
+        if fault := fault_of(keys):
             raise AccessDenied(f"the credentials that boto3 finds: {fault}")
         if expires is None:
             return Lease(keys)

@@ -1,4 +1,4 @@
-"""The keys of a container on ECS or EKS, asked for without botocore: one small HTTP request.
+"""The keys of a container on ECS or EKS, asked for without botocore: one small HTTP request over the wire.
 
 By botocore's rules: the same variables and hosts, no proxy, three attempts. What is not plain (TLS, another host) is
 left to botocore. Importing it takes 0.3 s of the first ``get`` of a process, and it keeps to no deadline.
@@ -6,19 +6,21 @@ left to botocore. Importing it takes 0.3 s of the first ``get`` of a process, an
 
 from __future__ import annotations
 
-import functools
-import io
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from ...errors import AccessDenied, StoreError, StoreTimeout, StoreUnreachable
-from .keys import Keys, Lease
-from .session import IMPORTING
+from ..wire.answer import Bad
+from ..wire.clock import monotonic
+from ..wire.connection import Deadline, Endpoint
+from ..wire.exchange import exchange
+from ..wire.request import Ask, Keys
+from .keys import Lease, fault_of
 
 _RELATIVE: Final = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 _FULL: Final = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
@@ -30,7 +32,6 @@ _URL: Final = re.compile(
     r"http://(169\.254\.170\.2|169\.254\.170\.23|localhost|127(?:\.\d{1,3}){3}|\[(?:fd00:ec2::23|::1)\])"
     r"(?::(\d{1,5}))?(/[!-~]*)?"
 )
-_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
 _WHEN: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|([+-]\d\d):?(\d\d))")
 #: Seconds: what one attempt may take, and the rest before the next.
 _ATTEMPT: Final = 2.0
@@ -39,10 +40,6 @@ _ATTEMPTS: Final = 3
 _LIMIT_BYTES: Final = 1 << 16
 #: Statuses below 500 that say nothing about rights.
 _BUSY: Final = (408, 429)
-#: Taken now: libraries that freeze the time for tests replace ``time.monotonic`` wherever they find it.
-_monotonic: Final[Callable[[], float]] = (
-    functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC) if hasattr(time, "clock_gettime") else time.monotonic
-)
 
 
 @dataclass(frozen=True)
@@ -74,18 +71,29 @@ class Container:
 
     def __call__(self, seconds: float) -> Lease:
         """Return the container's keys. Raises ``AccessDenied``, ``StoreUnreachable`` and ``StoreTimeout``."""
-        end = _monotonic() + seconds
+        end = monotonic() + seconds
         for left in reversed(range(_ATTEMPTS)):
             try:
-                return self._asked(min(end, _monotonic() + _ATTEMPT))
+                return self._asked(Deadline(min(_ATTEMPT, end - monotonic())))
             except StoreError:
-                if not left or _monotonic() + _REST >= end:
+                if not left or monotonic() + _REST >= end:
                     raise
             time.sleep(_REST)
         raise AssertionError  # the last attempt returned or raised
 
-    def _asked(self, end: float) -> Lease:
-        status, body = self._exchanged(end)
+    def _asked(self, deadline: Deadline) -> Lease:
+        request = self._request()
+        try:
+            reply = exchange(Endpoint(False, self.host, self.port), request, Ask("GET"), deadline)
+            if (reply.head.length or 0) > _LIMIT_BYTES:
+                reply.close()
+                raise Bad(f"an answer of {reply.head.length:,} bytes")
+            body = bytes(reply.read(_LIMIT_BYTES))
+        except StoreTimeout:
+            raise StoreTimeout(f"{self}: no answer in time") from None
+        except StoreError as exc:  # of the kinds that the wire tells apart, none matters here
+            raise StoreUnreachable(f"{self}: {exc}") from None
+        status = reply.head.status
         if status != 200:  # noqa: PLR2004 - the one good answer
             kind = AccessDenied if 400 <= status < 500 and status not in _BUSY else StoreUnreachable  # noqa: PLR2004
             raise kind(f"{self}: {status} {body[:200].decode('utf-8', 'replace')}".rstrip())
@@ -95,8 +103,7 @@ class Container:
             expires = _epoch(found["Expiration"])
         except (ValueError, KeyError, TypeError) as exc:
             raise AccessDenied(f"{self}: the answer holds no credentials ({type(exc).__name__}: {exc})") from None
-        fault = keys.fault()
-        if fault is not None:
+        if fault := fault_of(keys):
             raise AccessDenied(f"{self}: {fault}")
         return Lease.until(keys, expires)
 
@@ -119,57 +126,6 @@ class Container:
                 raise AccessDenied(f"{self}: the authorization token holds a newline, or what a header cannot carry")
             lines.append(f"Authorization: {token}")
         return "\r\n".join([*lines, "", ""]).encode("ascii")
-
-    def _exchanged(self, end: float) -> tuple[int, bytes]:
-        """Send the request and return the status and the body of the answer."""
-        with IMPORTING:  # see there
-            import encodings.idna  # noqa: F401, PLC0415 - otherwise connecting imports it
-            import socket  # noqa: PLC0415 - the transport needs it too, but not before the first request
-            from http.client import HTTPException, HTTPResponse  # noqa: PLC0415 - as above
-
-        request = self._request()
-        received = bytearray()
-        try:
-            with socket.create_connection((self.host, self.port), _left(end)) as connection:
-                connection.settimeout(_left(end))
-                connection.sendall(request)
-                while not _is_whole(received) and len(received) < _LIMIT_BYTES:
-                    connection.settimeout(_left(end))
-                    piece = connection.recv(_LIMIT_BYTES)
-                    if not piece:
-                        break
-                    received += piece
-            response = HTTPResponse(_Received(bytes(received)), method="GET")  # type: ignore[arg-type]
-            response.begin()
-            return response.status, response.read()
-        except TimeoutError:
-            raise StoreTimeout(f"{self}: no answer in time") from None
-        except (OSError, HTTPException, ValueError) as exc:
-            raise StoreUnreachable(f"{self}: {type(exc).__name__}: {exc}") from None
-
-
-class _Received:
-    """An answer that has arrived, in the place of the socket that ``HTTPResponse`` reads from."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def makefile(self, *_: Any) -> io.BytesIO:
-        return io.BytesIO(self._data)
-
-
-def _left(end: float) -> float:
-    left = end - _monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-def _is_whole(received: bytearray) -> bool:
-    """Whether an answer that says its length is complete; one that does not ends with the connection."""
-    head, gap, body = received.partition(b"\r\n\r\n")
-    length = _LENGTH.search(head + b"\r\n")
-    return bool(gap) and length is not None and len(body) >= int(length[1])
 
 
 def _text(value: object) -> str:

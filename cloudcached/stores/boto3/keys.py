@@ -31,6 +31,7 @@ from ...errors import AccessDenied, ConfigError, StoreError, StoreTimeout, Store
 from ...runtime.clock import SystemClock
 from ...runtime.forks import PerProcess
 from ...runtime.log import Throttle
+from ..wire.request import Keys
 
 log = logging.getLogger("cloudcached")
 
@@ -52,27 +53,19 @@ _real_time: Final[Callable[[], float]] = (
 )
 
 
-class Keys(NamedTuple):
-    """What requests are signed with."""
+def fault_of(keys: Keys) -> str | None:
+    """Return why nothing can be signed with *keys*, or ``None``.
 
-    access_key: str
-    secret_key: str
-    #: ``None`` for keys that belong to no session.
-    token: str | None
-
-    def fault(self) -> str | None:
-        """Return why nothing can be signed with them, or ``None``.
-
-        botocore would sign, and fail while it sends (a newline behind the access key) or at the store (one behind the
-        secret). Files that end with a newline are how most such keys come about.
-        """
-        for name, text in (("access key", self.access_key), ("session token", self.token)):
-            if text is not None and not _VISIBLE.fullmatch(text):
-                return f"the {name} holds a blank, a newline or a character outside ASCII; remove it"
-        secret = self.secret_key
-        if not secret or secret != secret.strip() or not secret.isprintable():
-            return "the secret key is empty, or begins or ends with a blank or a newline; remove it"
-        return None
+    botocore would sign, and fail while it sends (a newline behind the access key) or at the store (one behind the
+    secret). Files that end with a newline are how most such keys come about.
+    """
+    for name, text in (("access key", keys.access_key), ("session token", keys.token)):
+        if text is not None and not _VISIBLE.fullmatch(text):
+            return f"the {name} holds a blank, a newline or a character outside ASCII; remove it"
+    secret = keys.secret_key
+    if not secret or secret != secret.strip() or not secret.isprintable():
+        return "the secret key is empty, or begins or ends with a blank or a newline; remove it"
+    return None
 
 
 class Lease(NamedTuple):
