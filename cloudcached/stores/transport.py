@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from typing import Final
+from urllib.parse import urlsplit
 
 from ..config import Config
 from ..errors import CloudCachedError, ConfigError
@@ -87,8 +88,8 @@ class Transport(Wrapper):
         cert = target.client_cert
         proxy = None
         if target.proxy is not None:
-            host, _, port = target.proxy.removeprefix("http://").rpartition(":")
-            proxy = (host.strip("[]"), int(port))
+            parts = urlsplit(target.proxy)
+            proxy = (parts.hostname or "", parts.port or 80)
         endpoint = Endpoint(
             target.scheme == "https",
             target.host,

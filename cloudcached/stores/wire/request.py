@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from ..._types import Bytes
-from ..boto3.keys import Keys
 from ..port import Body
 
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
@@ -41,6 +40,15 @@ class Ask(NamedTuple):
     sha256: str | None = None
 
 
+class Keys(NamedTuple):
+    """What requests are signed with."""
+
+    access_key: str
+    secret_key: str
+    #: ``None`` for keys that belong to no session.
+    token: str | None = None
+
+
 class Place(NamedTuple):
     """The bucket, as it stands in requests."""
 
@@ -60,7 +68,9 @@ def head_of(ask: Ask, place: Place, keys: Keys, now: float) -> bytes:
     """
     moment, day = _moment(int(now))
     # quote() is both the encoding that is sent and the canonical one: S3 encodes once and keeps every slash and dot.
-    path = quote(place.path + ask.object_key, safe="/~") if ask.object_key is not None else place.path.rstrip("/") or "/"
+    path = (
+        quote(place.path + ask.object_key, safe="/~") if ask.object_key is not None else place.path.rstrip("/") or "/"
+    )
     query = _query(ask.query) if ask.query else ""
     size = len(ask.body)
     payload = ask.sha256 or (EMPTY_SHA256 if not size else UNSIGNED if place.is_tls else hashed(ask.body))

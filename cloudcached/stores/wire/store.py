@@ -25,7 +25,6 @@ from ...errors import (
 )
 from ...runtime.budget import allowance
 from ...runtime.forks import PerProcess
-from ..boto3.keys import Keys
 from ..failures import NO_ETAG, from_answer, is_bare_404, made
 from ..limits import BATCH, EMPTY_CODES, check_batch, check_metadata, check_object_key, check_range
 from ..port import (
@@ -45,7 +44,7 @@ from .clock import ServerClock
 from .connection import Deadline, Endpoint
 from .exchange import EXPECT_BYTES, Reply, exchange
 from .pool import POOL
-from .request import Ask, Place, head_of
+from .request import Ask, Keys, Place, head_of
 
 #: Bytes of an answer that is not an object: an error, a listing.
 _ANSWER_LIMIT: Final = 16 << 20
