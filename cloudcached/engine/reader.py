@@ -43,11 +43,12 @@ class StoreReader:
 
     def read(self, key: str) -> Any:
         """Return the live value of *key*, or ``MISSING``. Cost: 1 GET."""
-        return self.snapshot(self._engine.place(key)).value
+        engine = self._engine
+        return engine.read(engine.place(key))
 
     def fetch(self, place: Place) -> Any:
         """Return the live value of *place*, or ``MISSING``. Cost: 1 GET."""
-        return self.snapshot(place).value
+        return self._engine.read(place)
 
     def near_value(self, key: str) -> Any:  # noqa: ARG002 - nothing is near
         """Return ``UNKNOWN``."""

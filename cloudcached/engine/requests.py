@@ -61,22 +61,24 @@ class Requests:
         """
         began = self.clock.monotonic() if budget is None else None
         left = self.timeout if budget is None else budget.left
-        reconnected = False
         while True:
             try:
                 answer: R = self.send(kind, request, *arguments, timeout=left, sent=sent)
             except StoreError as error:
-                if not error.retryable:
-                    raise
                 budget = budget or Budget(self.clock, self.timeout, began)
-                if isinstance(error, Closed) and not reconnected:
-                    reconnected = True  # not a failure of the store
-                else:
-                    budget.spend(error)
-                    self.counters.add("retries")
+                self.wait_to_repeat(error, budget)
                 left = budget.left
             else:
                 return answer
+
+    def wait_to_repeat(self, error: StoreError, budget: Budget) -> None:
+        """Wait until the request that failed with *error* may be sent again; raise *error* if it must not be."""
+        if not error.retryable:
+            raise error
+        if isinstance(error, Closed) and budget.reconnect():
+            return  # not a failure of the store
+        budget.spend(error)
+        self.counters.add("retries")
 
     def _sent(self, kind: str, request: Callable[..., R], *arguments: Any, timeout: float, sent: int = 0) -> R:
         """Send one request; the bytes of its answer are counted where they are read."""

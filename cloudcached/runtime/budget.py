@@ -39,13 +39,14 @@ class Backoff:
 class Budget:
     """The time left of one operation."""
 
-    __slots__ = ("_backoff", "_clock", "_end", "_now", "tries")
+    __slots__ = ("_backoff", "_clock", "_end", "_now", "_reconnected", "tries")
 
     def __init__(self, clock: Clock, seconds: float, began: float | None = None) -> None:
         self._clock = clock
         self._now = clock.monotonic
         self._end = (self._now() if began is None else began) + seconds
         self._backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT, least=0)
+        self._reconnected = False
         #: The number of failures so far.
         self.tries = 0
 
@@ -54,6 +55,11 @@ class Budget:
         """The seconds that are left; never negative."""
         left = self._end - self._now()
         return left if left > 0 else 0.0
+
+    def reconnect(self) -> bool:
+        """Return whether a request may be sent again at once over a fresh connection: once in an operation."""
+        first, self._reconnected = not self._reconnected, True
+        return first
 
     def spend(self, error: CloudCachedError, *, lost: bool = False) -> bool:
         """Wait before the next try; return whether there was a wait.

@@ -280,14 +280,14 @@ class FastS3Store(Wrapper):
 
     def _lane(self, object_key: str, timeout: float) -> _Lanes | None:
         """Return the obstore stores to call, or ``None`` where boto3 must answer."""
-        lanes = self._usable()
+        lanes = self._lanes
+        if lanes is None or getpid() != _home or not sys.modules.keys().isdisjoint(_SUSPECTS):
+            lanes = self._usable()
         return lanes if lanes is not None and timeout > 0 and _is_plain(object_key) else None
 
     def _usable(self) -> _Lanes | None:
         """Return the obstore stores, made at the first use; ``None`` where obstore must not be called here and now."""
         lanes = self._lanes
-        if lanes is not None and getpid() == _home and sys.modules.keys().isdisjoint(_SUSPECTS):
-            return lanes
         hindrance = self._hindered or _hindrance()
         if hindrance is None and lanes is None:
             hindrance = self._open()
