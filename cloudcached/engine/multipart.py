@@ -10,11 +10,10 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from .._types import Bytes
 from ..entry.format import Packed, Place
-from ..entry.signing import LEAF_BYTES
 from ..errors import OutcomeUnknown, StoreError
 from ..runtime.budget import Budget
 from ..runtime.pool import fan_out
@@ -24,22 +23,13 @@ from .snapshot import Snapshot
 
 log = logging.getLogger("cloudcached")
 
-#: The size of a part and of a range: several in parallel fill a line, and each is worth its request. It is that of a leaf
-#: of the seal, so that each can be hashed by itself.
-PART_BYTES: Final = LEAF_BYTES
+#: The size of a part and of a range: several in parallel fill a line, and each is worth its request.
+PART_BYTES: Final = 8 << 20
 #: Larger values are uploaded in parts when they are overwritten.
 LARGE_BYTES: Final = 32 << 20
 #: Bytes of memory for the parts under way, and the number of parts beyond which more do not help.
 _MEMORY_BYTES: Final = 64 << 20
 _PARALLEL: Final = 8
-
-
-class Part(NamedTuple):
-    """A part of an object, sent by one request."""
-
-    body: Bytes
-    #: Its SHA-256 as hex, if that is known.
-    sha256: str | None = None
 
 
 def part_bytes(size: int) -> int:
@@ -53,11 +43,11 @@ def ahead(part: int) -> int:
     return max(2, min(_PARALLEL, _MEMORY_BYTES // part))
 
 
-def cut(body: bytes) -> Iterator[Part]:
+def cut(body: bytes) -> Iterator[Bytes]:
     """Yield the parts of a body."""
     view, step = memoryview(body), part_bytes(len(body))
     for start in range(0, len(view), step):
-        yield Part(view[start : start + step])
+        yield view[start : start + step]
 
 
 class Upload:
@@ -81,7 +71,7 @@ class Upload:
         self._tags = tags
 
     def send(
-        self, parts: Iterable[Part], *, parallel: int = _PARALLEL, sent: Callable[[Part], None] = lambda _: None
+        self, parts: Iterable[Bytes], *, parallel: int = _PARALLEL, sent: Callable[[Bytes], None] = lambda _: None
     ) -> None:
         """Write the object from *parts*, which are iterated in the calling thread.
 
@@ -95,11 +85,10 @@ class Upload:
         create = partial(store.create_upload, tags=self._tags)
         identity = requests.call(requests.budget(), "create_upload", create, name, self._packed.metadata)
 
-        def send(numbered: tuple[int, Part]) -> str:
+        def send(numbered: tuple[int, Bytes]) -> str:
             number, part = numbered
-            put = partial(store.put_part, sha256=part.sha256)
             return requests.call(
-                requests.budget(), "put_part", put, name, identity, number, part.body, sent=len(part.body)
+                requests.budget(), "put_part", store.put_part, name, identity, number, part, sent=len(part)
             )
 
         try:

@@ -2,7 +2,7 @@
 
 One entry is one object. Metadata (names as S3 shows them, without ``x-amz-meta-``)::
 
-    cc-format     1
+    cc-format     2
     cc-type       str, bytes, int, float, complex, bool, none or pickle
     cc-encoding   plain or zstd; followed by +aes-gcm:KEY-ID or +aes-gcm-chunks:KEY-ID if the value is encrypted
     cc-expires    the deadline in epoch milliseconds, or never
@@ -19,8 +19,8 @@ Body: the key (only under a hashed name: 2 bytes of length, UTF-8), the encoded 
 nonce and everything before it. The nonce makes the bytes of every write unique. Without it, S3's ETag, the MD5 of the
 body alone, could not tell two writes of one value apart.
 
-The checks on reading, in this order: size, signature, expiry (the body of an expired entry is never requested), seal,
-decryption if there is any, decompression with a limit, decoding. If one fails, ``EntryRefused`` is raised.
+The checks on reading, in this order: format, signature, size, expiry (the body of an expired entry is never requested),
+seal, decryption if there is any, decompression with a limit, decoding. If one fails, ``EntryRefused`` is raised.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from .keys import KEY_LIMIT_BYTES
 from .signing import PLAIN, SEAL_BYTES, UNSIGNED, SigningKeys, digests_match
 from .streams import SealedStream, Sealing, Unsealing
 
-FORMAT = "1"
+FORMAT = "2"
 #: The type of content that is stored and read unchanged.
 BYTES = "bytes"
 #: The first link in the chain of conditional writes that began with a write over nothing.

@@ -2,13 +2,15 @@
 
 From each signing key (any bytes) three things are derived with HKDF-SHA256 (RFC 5869) under fixed labels: the key of
 the body's seal, the key of the metadata's signature, and the public key id by which readers find the key. Seal and
-signature are keyed BLAKE2b (RFC 7693) of 256 bits: after each wait for the network, HMAC with OpenSSL costs four times
-as much. The algorithm is fixed here and never read from an entry. Without a signing key both are plain digests: they
-detect damage, and prove nothing about the writer.
+signature are BLAKE3 of 256 bits, in its keyed mode. The algorithm is fixed here and never read from an entry.
 
-The seal of a large payload is over the SHA-256 of each of its leaves. That takes half of BLAKE2b's time on processors
-with SHA instructions, lets each range of a download be hashed by the thread that fetched it, and S3's own signature of
-an uploaded part needs that hash anyway.
+Without a signing key both are BLAKE3 without a key: they detect damage, and prove nothing about the writer. A constant
+for a key would do the same, look as if it proved something, and keep ``b3sum`` from checking a body.
+
+One algorithm for both, at every size. BLAKE3 hashes 64 KB in 16 us (SHA-256 in 37, BLAKE2b in 71) and 8 MB in 2.0 ms
+(4.9, 9.7). A few hundred bytes of metadata take 1.1 us by either BLAKE while it is warm. Right after a wait for the
+network the first BLAKE3 takes 25 us, the first BLAKE2b 16; but a seal follows the signature, and both take 28 us by
+BLAKE3 alone, 32 by one each.
 """
 
 from __future__ import annotations
@@ -16,20 +18,19 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b, sha256
-from typing import Final
+from typing import TypeAlias
+
+from blake3 import blake3
 
 from .._types import Bytes
 
 SEAL_BYTES = 32
-#: Payloads of this size or more are sealed as leaves of this size; the last one may be shorter.
-LEAF_BYTES: Final = 8 << 20
+#: A seal of a payload that is still to come: ``update`` it with each piece, then take its ``digest``.
+Seal: TypeAlias = blake3
 #: The key id of unsigned entries.
 UNSIGNED = "none"
 
 _SALT = b"cloudcached 1"
-#: Makes a seal over leaves differ from the seal of a payload that consists of their digests.
-_LEAVES = b"leaves"
 
 
 def derive_key(secret: bytes, label: bytes, length: int = 32) -> bytes:
@@ -40,66 +41,27 @@ def derive_key(secret: bytes, label: bytes, length: int = 32) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Seals bodies and signs metadata with the keys derived from one signing key; with empty keys, by plain digests."""
+    """Seals bodies and signs metadata with the keys derived from one signing key; without keys, by plain digests."""
 
     key_id: str
-    seal_key: bytes = field(default=b"", repr=False)
-    metadata_key: bytes = field(default=b"", repr=False)
+    #: ``None`` is for BLAKE3 what it is here, though its types do not say so.
+    seal_key: bytes | None = field(default=None, repr=False)
+    metadata_key: bytes | None = field(default=None, repr=False)
 
     def seal(self, nonce: str, payload: Bytes) -> bytes:
         """Return the 32 bytes that follow *payload* in the body."""
-        if len(payload) >= LEAF_BYTES:
-            seal = self.sealing(nonce, len(payload))
-            seal.update(payload)
-            return seal.digest()
-        digest = blake2b(nonce.encode("ascii"), key=self.seal_key, digest_size=SEAL_BYTES)
-        digest.update(payload)
-        return digest.digest()
+        return self.sealing(nonce).update(payload).digest()
 
-    def sealing(self, nonce: str, size: int) -> Seal:
-        """Return the seal of a payload of *size* bytes, still to be given the payload in pieces."""
-        person = _LEAVES if size >= LEAF_BYTES else b""
-        root = blake2b(nonce.encode("ascii"), key=self.seal_key, digest_size=SEAL_BYTES, person=person)
-        return Seal(root, in_leaves=size >= LEAF_BYTES)
+    def sealing(self, nonce: str) -> Seal:
+        """Return the seal of a payload that is still to come.
+
+        It hashes in the calling thread: threads of its own made it slower on 2 busy cores, and do not survive a fork.
+        """
+        return blake3(nonce.encode("ascii"), key=self.seal_key)  # type: ignore[arg-type]
 
     def sign(self, canonical: bytes) -> str:
         """Return the signature of the canonical list of metadata, as 64 hex digits."""
-        return blake2b(canonical, key=self.metadata_key, digest_size=32).hexdigest()
-
-
-class Seal:
-    """The seal of a payload that comes in pieces, or as the digests of its leaves."""
-
-    def __init__(self, root: blake2b, *, in_leaves: bool) -> None:
-        self.in_leaves = in_leaves
-        self._root = root
-        self._leaf = sha256()
-        self._room = LEAF_BYTES
-
-    def update(self, piece: Bytes) -> None:
-        """Take the next piece of the payload."""
-        if not self.in_leaves:
-            self._root.update(piece)
-            return
-        view = memoryview(piece)
-        while view:
-            self._leaf.update(view[: self._room])
-            taken = min(self._room, len(view))
-            view = view[taken:]
-            self._room -= taken
-            if not self._room:
-                self._root.update(self._leaf.digest())
-                self._leaf, self._room = sha256(), LEAF_BYTES
-
-    def add(self, leaf: bytes) -> None:
-        """Take the SHA-256 of the next leaf; everything before it must have been taken as whole leaves."""
-        self._root.update(leaf)
-
-    def digest(self) -> bytes:
-        """Return the seal. Afterwards nothing more can be taken."""
-        if self._room < LEAF_BYTES:
-            self._root.update(self._leaf.digest())
-        return self._root.digest()
+        return blake3(canonical, key=self.metadata_key).hexdigest()  # type: ignore[arg-type]
 
 
 #: Writes and reads entries where no signing key is set.
@@ -119,8 +81,8 @@ class SigningKeys:
             tuple(
                 Signer(
                     key_id=derive_key(secret, b"key id", 6).hex(),
-                    seal_key=derive_key(secret, b"seal"),
-                    metadata_key=derive_key(secret, b"metadata"),
+                    seal_key=derive_key(secret, b"seal by BLAKE3"),
+                    metadata_key=derive_key(secret, b"metadata by BLAKE3"),
                 )
                 for secret in dict.fromkeys(secrets)
             )

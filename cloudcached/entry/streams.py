@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable
-from hashlib import sha256
 from typing import Any, Protocol
 
 from .._types import Bytes
@@ -25,7 +24,7 @@ class Source(Protocol):
 
 
 class Sealing:
-    """Turns the content of one entry into its payload, piece by piece, and makes its seal."""
+    """Turns the content of one entry into its payload, piece by piece, and begins its seal."""
 
     def __init__(self, signer: Signer, nonce: str, inner_key: bytes, cipher: ChunkCipher | None) -> None:
         self._signer = signer
@@ -44,9 +43,9 @@ class Sealing:
         tags = 0 if self._cipher is None else TAG_BYTES * max(1, -(-content // CHUNK_BYTES))
         return len(self._inner_key) + content + tags
 
-    def seal(self, size: int) -> Seal:
-        """Return the seal of a payload of *size* bytes, still to be given the payload in pieces."""
-        return self._signer.sealing(self._nonce, size)
+    def seal(self) -> Seal:
+        """Return the seal of a payload that is still to come."""
+        return self._signer.sealing(self._nonce)
 
     def begin(self) -> bytes:
         """Start, or start over, and return the bytes that come before the content."""
@@ -91,16 +90,13 @@ class SealedStream(io.RawIOBase):
         self._pending = memoryview(self._sealing.begin())
         self._ended = False
         self._at = 0
-        self._seal: Seal | None = None
+        self._seal = self._sealing.seal()
         self._sealed = False
 
     def __len__(self) -> int:
-        return self._payload() + SEAL_BYTES
-
-    def _payload(self) -> int:
         if self._content is None:
             raise TypeError("the size of this source is unknown")
-        return self._sealing.size(self._content)
+        return self._sealing.size(self._content) + SEAL_BYTES
 
     def readable(self) -> bool:
         """Return True: it can be read."""
@@ -126,28 +122,22 @@ class SealedStream(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Read the next piece of a body of known size into *buffer*; return how many bytes came."""
+        """Read the next piece of the body into *buffer*; return how many bytes came."""
         view = memoryview(buffer).cast("B")
         if not view:
             return 0
-        if self._seal is None:
-            self._seal = self.seal(self._payload())
-        if not self._sealed:
-            if count := self.read_payload(view):
-                self._seal.update(view[:count])
-                self._at += count
-                return count
-            self._pending = memoryview(self._seal.digest())
-            self._sealed = True
-        count = self._give(view)
+        count = 0 if self._sealed else self._read_payload(view)
+        if count:
+            self._seal.update(view[:count])
+        else:
+            if not self._sealed:
+                self._pending = memoryview(self._seal.digest())
+                self._sealed = True
+            count = self._give(view)
         self._at += count
         return count
 
-    def seal(self, size: int) -> Seal:
-        """Return the seal of a payload of *size* bytes, still to be given the payload in pieces."""
-        return self._sealing.seal(size)
-
-    def read_payload(self, view: memoryview) -> int:
+    def _read_payload(self, view: memoryview) -> int:
         """Read the next piece of the payload into *view*; return how many bytes came, 0 at the end."""
         while not self._pending and not self._ended:
             if self._sealing.is_plain:
@@ -210,57 +200,24 @@ class Unsealing:
         #: The bytes of the key that are still to come.
         self._inner_key = inner_key
         self._cipher = cipher
-        self._left = self._payload = payload = size - SEAL_BYTES
-        self._digest = signer.sealing(nonce, payload)
+        self._left = payload = size - SEAL_BYTES
+        self._digest = signer.sealing(nonce)
         chunks = 0 if cipher is None else -(-(payload - len(inner_key)) // (CHUNK_BYTES + TAG_BYTES))
         #: Bytes of content.
         self.content = max(0, payload - len(inner_key) - TAG_BYTES * chunks)
         self._rest = bytearray()
         self._seal = b""
         self._chunks = 0
-        #: Whether the body holds the content unchanged.
-        self.is_plain = cipher is None
-        self._offset = len(inner_key)
 
-    def content_at(self, start: int, pieces: Iterable[Bytes]) -> tuple[int, list[Bytes]]:
-        """Return the offset of the content in *pieces*, which begin at *start* of a plain body, and that content."""
-        at, found = start - self._offset, []
+    def feed(self, pieces: Iterable[Bytes], take: Callable[[Bytes], object]) -> None:
+        """Pass the content of the next pieces of the body to *take*. Raises ``EntryRefused``."""
         for piece in pieces:
-            found.append(memoryview(piece)[max(0, -at) :] if at < 0 else piece)
-            at += len(piece)
-        return max(0, start - self._offset), found
+            self._feed(memoryview(piece), take)
 
-    def leaf(self, start: int, pieces: Iterable[Bytes]) -> bytes | None:
-        """Return the hash that ``feed`` takes for the leaf at *start* of the body, or ``None``. Safe in any thread.
-
-        ``None``: the payload is too small for leaves.
-        """
-        left = self._payload - start
-        if not self._digest.in_leaves:
-            return None
-        if left <= 0:
-            return b""  # only the seal, or a part of it
-        digest = sha256()
-        for piece in pieces:
-            digest.update(memoryview(piece)[: max(0, left)])
-            left -= len(piece)
-        return digest.digest()
-
-    def feed(self, pieces: Iterable[Bytes], take: Callable[[Bytes], object], leaf: bytes | None = None) -> None:
-        """Pass the content of the next pieces of the body to *take*. Raises ``EntryRefused``.
-
-        leaf: their hash, if it is known already.
-        """
-        if leaf is not None:
-            self._digest.add(leaf)
-        for piece in pieces:
-            self._feed(memoryview(piece), take, hashed=leaf is not None)
-
-    def _feed(self, view: memoryview, take: Callable[[Bytes], object], *, hashed: bool) -> None:
+    def _feed(self, view: memoryview, take: Callable[[Bytes], object]) -> None:
         payload, seal = view[: self._left], view[self._left :]
         self._left -= len(payload)
-        if not hashed:
-            self._digest.update(payload)
+        self._digest.update(payload)
         self._seal += bytes(seal)
         if self._inner_key:
             payload = self._without_key(payload)

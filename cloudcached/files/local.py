@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
 
 from .._types import Bytes, FileSource, Progress
 from ..entry.streams import SealedStream, Sealing
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
 
 #: Bytes that are copied at a time.
 COPY_BYTES: Final = 1 << 20
-#: Pieces per ``pwritev`` call; the system takes 1,024.
-_PIECES_PER_CALL: Final = 512
-
-#: Writes pieces one after the other from an offset on.
-WriteAt: TypeAlias = "Callable[[int, Iterable[Bytes]], None]"
 
 
 class Sink(Protocol):
@@ -35,12 +29,6 @@ class Sink(Protocol):
     def write(self, content: Bytes) -> None:
         """Append the next piece."""
 
-    def writer_at(self) -> WriteAt | None:
-        """Return a function that threads may call in any order; ``None`` if content must be written in order."""
-
-    def end(self, size: int) -> None:
-        """Keep the first *size* bytes."""
-
 
 class Nowhere:
     """Discards content that only has to be verified."""
@@ -49,13 +37,6 @@ class Nowhere:
         """Do nothing."""
 
     def write(self, content: Bytes) -> None:
-        """Do nothing."""
-
-    def writer_at(self) -> WriteAt:
-        """Return a function that does nothing."""
-        return lambda _offset, _pieces: None
-
-    def end(self, size: int) -> None:
         """Do nothing."""
 
 
@@ -165,14 +146,6 @@ class Replacement:
         """Append the next piece."""
         write_all(self._opened(), content)
 
-    def writer_at(self) -> WriteAt | None:
-        """Return a function that threads may call in any order; ``None`` where the system has no ``pwritev``."""
-        return partial(_write_all_at, self._opened().fileno()) if hasattr(os, "pwritev") else None
-
-    def end(self, size: int) -> None:
-        """Cut off what follows the content: the seal."""
-        self._opened().truncate(size)
-
     def commit(self) -> None:
         """Put the file in the target's place."""
         self._opened().close()
@@ -207,12 +180,6 @@ class Spool:
         """Append the next piece."""
         write_all(self._file, content)
 
-    def writer_at(self) -> None:
-        """Return ``None``: threads would share its one position."""
-
-    def end(self, size: int) -> None:
-        """Do nothing: only content was written."""
-
 
 def write_all(file: BinaryIO, content: Bytes) -> None:
     """Write all of *content*, even to a raw file that takes less at a time."""
@@ -220,25 +187,3 @@ def write_all(file: BinaryIO, content: Bytes) -> None:
     while view:
         count = file.write(view)
         view = view[len(view) if count is None else count :]
-
-
-def _write_all_at(descriptor: int, offset: int, pieces: Iterable[Bytes]) -> None:
-    """Write all of *pieces* from *offset* on.
-
-    In as few calls as possible: threads that write to one file wait for each other, and would take turns after each
-    piece.
-    """
-    left = [memoryview(piece) for piece in pieces]
-    while left:
-        count = os.pwritev(descriptor, left[:_PIECES_PER_CALL], offset)
-        offset += count
-        left = _after(left, count)
-
-
-def _after(pieces: list[memoryview], count: int) -> list[memoryview]:
-    """Return what follows the first *count* bytes of *pieces*."""
-    for index, piece in enumerate(pieces):
-        if count < len(piece):
-            return [piece[count:], *pieces[index + 1 :]]
-        count -= len(piece)
-    return []

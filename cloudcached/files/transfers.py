@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace as changed
 from functools import partial
-from hashlib import sha256
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any, Final, NamedTuple
 
 from .._types import Bytes, FileSource, FileTarget, Progress
 from ..engine.engine import Engine
-from ..engine.multipart import PART_BYTES, Part, ahead, part_bytes
+from ..engine.multipart import PART_BYTES, ahead, part_bytes
 from ..engine.snapshot import NOTHING, Snapshot
 from ..entry.expiry import is_expired
 from ..entry.format import BYTES, Meta, Place
-from ..entry.signing import LEAF_BYTES, Seal
 from ..entry.streams import SealedStream, Unsealing
 from ..errors import (
     ConfigError,
@@ -33,7 +31,7 @@ from ..errors import (
 from ..runtime.pool import fan_out
 from ..stores.limits import PARTS_LIMIT, PUT_LIMIT_BYTES
 from ..stores.port import Head
-from .local import COPY_BYTES, Content, Meter, Nowhere, Replacement, Sink, Spool, WriteAt, opened, sized, write_all
+from .local import COPY_BYTES, Content, Meter, Nowhere, Replacement, Sink, Spool, opened, sized, write_all
 
 #: Part size for sources of unknown size: 10,000 of these are 160 GiB.
 _BLIND_PART_BYTES: Final = 16 << 20
@@ -83,13 +81,13 @@ class Files:
         meter.at(0)
         first = list(islice(parts, 2))
         if len(first) == 1:
-            engine.write_packed(place, changed(packed, body=bytes(first[0].body)), engine.budget())
+            engine.write_packed(place, changed(packed, body=bytes(first[0])), engine.budget())
         else:
             done = 0
 
-            def sent(part: Part) -> None:
+            def sent(part: Bytes) -> None:
                 nonlocal done
-                done += len(part.body)
+                done += len(part)
                 meter.at(min(done, stream.taken))  # the key and the seal around the content are not progress
                 buffers.give_back(part)
 
@@ -193,12 +191,7 @@ class Files:
             else:
                 size = unsealing.content
                 meter.expect(size)
-                write_at = sink.writer_at() if unsealing.is_plain else None
-                if write_at is None:
-                    self._read_in_order(begun, unsealing, sink, meter)
-                else:
-                    self._read_anywhere(begun, unsealing, write_at, meter)
-            sink.end(size)
+                self._unseal(begun, unsealing, sink, meter)
             meter.end(size)
         except EntryRefused as refusal:
             engine.refuse(place.object_key, refusal)
@@ -234,139 +227,86 @@ class Files:
         return len(content)
 
     def _body(self, live: _Live) -> bytes:
-        with closing(self._ranges(live, lambda _start, _pieces: None)) as ranges:
-            return b"".join(piece for pieces, _ in ranges for piece in pieces)
+        with closing(self._ranges(live)) as ranges:
+            return b"".join(piece for pieces in ranges for piece in pieces)
 
-    def _read_in_order(self, live: _Live, unsealing: Unsealing, sink: Sink, meter: Meter) -> None:
-        """Fetch and hash ranges in parallel, then decrypt and write them one after the other."""
-        self._unseal(live, unsealing, unsealing.leaf, sink.write, meter)
+    def _unseal(self, live: _Live, unsealing: Unsealing, sink: Sink, meter: Meter) -> None:
+        """Fetch ranges in parallel; hash, decrypt and write them in order. Raises ``EntryRefused`` unless the seal holds.
 
-    def _read_anywhere(self, live: _Live, unsealing: Unsealing, write_at: WriteAt, meter: Meter) -> None:
-        """Fetch, write and hash ranges in parallel: only the seal over their hashes has to be in order."""
-
-        def write_and_hash(start: int, pieces: Sequence[Bytes]) -> bytes | None:
-            write_at(*unsealing.content_at(start, pieces))
-            return unsealing.leaf(start, pieces)
-
-        self._unseal(live, unsealing, write_and_hash, Nowhere().write, meter)
-
-    def _unseal(
-        self,
-        live: _Live,
-        unsealing: Unsealing,
-        hash_range: Callable[[int, Sequence[Bytes]], bytes | None],
-        write: Callable[[Bytes], object],
-        meter: Meter,
-    ) -> None:
-        """Give the content of all ranges to *write*, in order. Raises ``EntryRefused`` unless the seal holds.
-
-        hash_range: runs in the thread that fetched the range.
+        In one thread, which is faster than what comes. 200 MB from a Ceph gateway on 2 busy cores took 0.55 s and 0.25 s
+        of CPU this way; where the threads that fetch also wrote at their offsets, 1.04 and 0.47, since they wait for
+        each other at the file; and where the finished file was hashed by ``update_mmap``, 0.92 and 0.49.
         """
         done = 0
-        with closing(self._ranges(live, hash_range)) as ranges:
-            for pieces, leaf in ranges:
-                unsealing.feed(pieces, write, leaf)
+        with closing(self._ranges(live)) as ranges:
+            for pieces in ranges:
+                unsealing.feed(pieces, sink.write)
                 done += sum(map(len, pieces))
                 meter.at(done)
-        unsealing.finish(write)
+        unsealing.finish(sink.write)
 
-    def _ranges(
-        self, live: _Live, prepare: Callable[[int, Sequence[Bytes]], Any]
-    ) -> Generator[tuple[Sequence[Bytes], Any], None, None]:
-        """Yield the ranges of exactly this version in order, in the pieces they came in, each with what *prepare* returned.
-
-        prepare: is called in the thread that fetched the range, with its offset in the body and its pieces.
-        """
+    def _ranges(self, live: _Live) -> Generator[Sequence[Bytes], None, None]:
+        """Yield the ranges of exactly this version in order, in the pieces they came in; a few are fetched ahead."""
         engine, head, object_key = self._engine, live.head, live.place.object_key
 
-        def fetch(start: int) -> tuple[Sequence[Bytes], Any]:
-            pieces: Sequence[Bytes] = [live.first]
-            if start:
-                get = partial(engine.store.get_range, object_key, start, PART_BYTES, etag=head.etag)
-                pieces = engine.requests.call(engine.budget(), "get_range", get)
-            return pieces, prepare(start, pieces)
+        def fetch(start: int) -> Sequence[Bytes]:
+            if not start:
+                return [live.first]
+            get = partial(engine.store.get_range, object_key, start, PART_BYTES, etag=head.etag)
+            pieces: Sequence[Bytes] = engine.requests.call(engine.budget(), "get_range", get)
+            return pieces
 
         starts = range(0, head.size, PART_BYTES)
-        answers: Iterator[Any] = ((start, fetch(start)) for start in starts)
+        answers: Iterator[tuple[int, Sequence[Bytes]]] = ((start, fetch(start)) for start in starts)
         if len(starts) > 1:
             answers = fan_out(fetch, starts, ahead=ahead(PART_BYTES), settle=True)
         with closing(answers):  # type: ignore[type-var] # a generator
-            for start, answer in answers:
-                size, whole = sum(map(len, answer[0])), min(PART_BYTES, head.size - start)
+            for start, pieces in answers:
+                size, whole = sum(map(len, pieces)), min(PART_BYTES, head.size - start)
                 engine.counters.counts["bytes.read"] += size
                 if size != whole:
                     raise StoreUnreachable(
                         f"{size:,} bytes came of a range of {whole:,}", operation="get", object_key=object_key
                     )
-                yield answer
+                yield pieces
 
 
 class _Buffers:
-    """Buffers for the parts of one object, used again once they are sent: fresh memory takes as long as the seal."""
+    """Buffers for the parts of one object, used again once they are sent: fresh memory takes longer than the seal."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._left = PARTS_LIMIT
         self._free: list[memoryview] = []
 
     def take(self) -> memoryview:
-        """Return a buffer for the next part. Raises ``ValueTooLarge`` when S3 takes no more of them."""
-        self._left -= 1
-        if self._left < 0:
-            raise ValueTooLarge(
-                f"the content does not fit in {PARTS_LIMIT:,} parts of {self.size:,} bytes; pass a file whose size is"
-                " known"
-            )
+        """Return a buffer for the next part."""
         return self._free.pop() if self._free else memoryview(bytearray(self.size))
 
-    def give_back(self, part: Part) -> None:
+    def give_back(self, part: Bytes) -> None:
         """Let a part that was sent be written over."""
-        assert isinstance(part.body, memoryview)  # noqa: S101 - for the type checker
-        self._free.append(memoryview(part.body.obj))
+        assert isinstance(part, memoryview)  # noqa: S101 - for the type checker
+        self._free.append(memoryview(part.obj))
 
 
-def _parts(stream: SealedStream, buffers: _Buffers) -> Iterator[Part]:
-    """Yield the parts of a body: full ones of its payload, then one with the rest of it and the seal.
-
-    What of the seal does not fit in that one is a part of its own.
-    """
-    seal: Seal | None = None
-    while True:
+def _parts(stream: SealedStream, buffers: _Buffers) -> Iterator[Bytes]:
+    """Yield the parts of a body, all but the last of them full. Raises ``ValueTooLarge`` when S3 takes no more."""
+    for number in count(1):
         view = buffers.take()
         filled = _fill(view, stream)
-        if seal is None:
-            seal = stream.seal(filled)  # of a payload that ends in the first part this is the size; others are larger
-        digest = _hash(seal, view[:filled], buffers.size)
+        if filled and number > PARTS_LIMIT:
+            raise ValueTooLarge(
+                f"the content does not fit in {PARTS_LIMIT:,} parts of {buffers.size:,} bytes; pass a file whose size is"
+                " known"
+            )
+        if filled:
+            yield view[:filled]
         if filled < len(view):
-            break
-        yield Part(view, digest and digest.hexdigest())
-    end = seal.digest()
-    stop = min(filled + len(end), len(view))
-    here, rest = end[: stop - filled], end[stop - filled :]
-    view[filled:stop] = here
-    if digest is not None:
-        digest.update(here)
-    yield Part(view[:stop], digest and digest.hexdigest())
-    if rest:
-        view = buffers.take()
-        view[: len(rest)] = rest
-        yield Part(view[: len(rest)], sha256(rest).hexdigest())
+            return
 
 
 def _fill(view: memoryview, stream: SealedStream) -> int:
-    """Read payload until *view* is full or the payload ends; return how many bytes came."""
+    """Read until *view* is full or the body ends; return how many bytes came."""
     filled = 0
-    while filled < len(view) and (count := stream.read_payload(view[filled:])):
-        filled += count
+    while filled < len(view) and (size := stream.readinto(view[filled:])):
+        filled += size
     return filled
-
-
-def _hash(seal: Seal, payload: memoryview, part_size: int) -> Any:
-    """Add a part's payload to the seal; return its SHA-256 if the seal took that: the part's request needs it too."""
-    if not seal.in_leaves or part_size != LEAF_BYTES:
-        seal.update(payload)
-        return None
-    digest = sha256(payload)
-    if payload:
-        seal.add(digest.digest())
-    return digest

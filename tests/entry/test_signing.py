@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 
 import pytest
+from blake3 import blake3
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudcached.entry.signing import LEAF_BYTES, PLAIN, SEAL_BYTES, UNSIGNED, SigningKeys, derive_key, digests_match
+from cloudcached.entry.signing import PLAIN, SEAL_BYTES, UNSIGNED, Signer, SigningKeys, derive_key, digests_match
 
 NONCE = "n" * 43
 
@@ -30,50 +30,44 @@ def test_the_labels_are_fixed():
     """Other labels would lose every entry that is stored."""
     (signer,) = SigningKeys.derive([b"a secret"]).signers
     assert signer.key_id == hkdf(b"a secret", b"key id", 6).hex()
-    assert signer.seal_key == hkdf(b"a secret", b"seal", 32)
-    assert signer.metadata_key == hkdf(b"a secret", b"metadata", 32)
+    assert signer.seal_key == hkdf(b"a secret", b"seal by BLAKE3", 32)
+    assert signer.metadata_key == hkdf(b"a secret", b"metadata by BLAKE3", 32)
 
 
-def test_a_seal_is_a_keyed_blake2b_over_nonce_and_payload():
+def test_it_is_the_published_blake3():
+    """The official test vectors of 1,025 bytes, the first that have a second chunk."""
+    given = bytes(number % 251 for number in range(1025))
+    plain, keyed = Signer("id"), Signer("id", b"whats the Elvish word for friend", b"whats the Elvish word for friend")
+    assert plain.sign(given) == "d00278ae47eb27b34faecf67b4fe263f82d5412916c1ffd97c8cb7fb814b8444"
+    assert keyed.sign(given) == "357dc55de0c7e382c900fd6e320acc04146be01db6a8ce7210b7189bd664ea69"
+    assert keyed.seal("", given).hex() == keyed.sign(given)
+
+
+def test_a_seal_is_a_keyed_blake3_over_nonce_and_payload():
     (signer,) = SigningKeys.derive([b"a secret"]).signers
-    key = hkdf(b"a secret", b"seal", 32)
-    assert signer.seal(NONCE, b"value") == hashlib.blake2b(NONCE.encode() + b"value", key=key, digest_size=32).digest()
-    assert PLAIN.seal(NONCE, b"value") == hashlib.blake2b(NONCE.encode() + b"value", digest_size=32).digest()
+    key = hkdf(b"a secret", b"seal by BLAKE3", 32)
+    assert signer.seal(NONCE, b"value") == blake3(NONCE.encode() + b"value", key=key).digest()
 
 
-@pytest.mark.parametrize("size", [LEAF_BYTES, LEAF_BYTES + 1, 2 * LEAF_BYTES, 2 * LEAF_BYTES + 7])
-def test_a_seal_of_a_large_payload_is_one_over_the_sha_256_of_its_leaves(size):
+def test_an_unsigned_seal_is_what_b3sum_prints():
+    assert PLAIN.seal(NONCE, b"value") == blake3(NONCE.encode() + b"value").digest()
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024, 1025, 100_000, (8 << 20) - 1, 8 << 20, (16 << 20) + 7])
+def test_a_seal_is_the_same_in_pieces_of_any_size(size):
     (signer,) = SigningKeys.derive([b"a secret"]).signers
-    key = hkdf(b"a secret", b"seal", 32)
     payload = random.Random(size).randbytes(size)
-    leaves = [hashlib.sha256(payload[at : at + 8388608]).digest() for at in range(0, size, 8388608)]
-    nonce_and_leaves = NONCE.encode() + b"".join(leaves)
-    seal = hashlib.blake2b(nonce_and_leaves, key=key, digest_size=32, person=b"leaves").digest()
-    assert signer.seal(NONCE, payload) == seal
-    in_pieces, of_leaves, of_both = (signer.sealing(NONCE, size) for _ in range(3))
-    for at in range(0, size, 3_000_001):
-        in_pieces.update(payload[at : at + 3_000_001])
-    for leaf in leaves:
-        of_leaves.add(leaf)
-    of_both.update(payload[:LEAF_BYTES])
-    for leaf in leaves[1:]:
-        of_both.add(leaf)
-    assert in_pieces.digest() == of_leaves.digest() == of_both.digest() == seal
+    for step in (max(1, size // 1000 | 1), 1 << 20, 3_000_001, 8 << 20):
+        seal = signer.sealing(NONCE)
+        for at in range(0, size, step):
+            seal.update(memoryview(payload)[at : at + step])
+        assert seal.digest() == signer.seal(NONCE, payload)
 
 
-def test_a_payload_that_is_the_leaves_of_another_has_another_seal():
-    """Nobody can let a small entry pass for a large one, or a large one for a small one."""
-    payload = bytes(LEAF_BYTES)
-    small = hashlib.sha256(payload).digest()
-    assert PLAIN.seal(NONCE, small) != PLAIN.seal(NONCE, payload)
-    flat = hashlib.blake2b(NONCE.encode() + payload[1:], digest_size=32).digest()
-    assert PLAIN.seal(NONCE, payload[1:]) == flat
-
-
-def test_a_signature_is_a_keyed_blake2b_in_hexadecimal():
+def test_a_signature_is_a_keyed_blake3_in_hexadecimal():
     (signer,) = SigningKeys.derive([b"a secret"]).signers
-    key = hkdf(b"a secret", b"metadata", 32)
-    assert signer.sign(b"canonical") == hashlib.blake2b(b"canonical", key=key, digest_size=32).hexdigest()
+    key = hkdf(b"a secret", b"metadata by BLAKE3", 32)
+    assert signer.sign(b"canonical") == blake3(b"canonical", key=key).hexdigest()
     assert len(signer.sign(b"")) == 64
 
 

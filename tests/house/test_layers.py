@@ -33,6 +33,7 @@ FLOORS = (
 BORDERS = {
     "boto3": ("cloudcached.stores.boto3",),
     "botocore": ("cloudcached.stores.boto3",),
+    "blake3": ("cloudcached.entry.signing",),
     "obstore": ("cloudcached.stores.native",),
     "opentelemetry": ("cloudcached.metrics.opentelemetry",),
     "prometheus_client": ("cloudcached.metrics.prometheus",),

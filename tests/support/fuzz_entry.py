@@ -38,7 +38,7 @@ def one_input(data: bytes) -> None:
     codec, place = source.PickValueInList(CODECS), source.PickValueInList(PLACES)
     text = source.ConsumeUnicode
     metadata = {
-        "cc-format": "1" if source.ConsumeBool() else text(3),
+        "cc-format": entry.FORMAT if source.ConsumeBool() else text(3),
         "cc-type": source.PickValueInList(TAGS) if source.ConsumeBool() else text(8),
         "cc-encoding": source.PickValueInList(["plain", "zstd", "plain+aes-gcm:00", text(12)]),
         "cc-expires": source.PickValueInList(["never", "1", text(20)]),

@@ -1,7 +1,8 @@
-"""Add to ``data/golden_v1.json`` an entry of every kind that is not in it yet.
+"""Write ``data/golden_v2.json``: an entry of every kind.
 
-What is in it stays: ``test_entry.py`` shows that today's code reads what was written then. Run it after a new type,
-encoding or option came to the format, and commit what it wrote::
+Until the first release, which makes format 2 final, all of it is written again after each change of the bytes. From then
+on what is in it stays, since ``entry/test_format.py`` shows that every later version reads it: let this add what is
+missing. Run it after a new type, encoding or option came to the format, and commit what it wrote::
 
     python tests/support/make_golden.py
 """
@@ -23,7 +24,7 @@ from samples import BASE, HARMLESS, SIGNED_ONLY
 from cloudcached import Client
 from cloudcached.testing import FakeClock
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden_v1.json"
+GOLDEN = Path(__file__).parents[1] / "data" / "golden_v2.json"
 SAMPLES = {**BASE, **HARMLESS, **SIGNED_ONLY}
 
 UNSIGNED: dict[str, Any] = {"compress_min_bytes": 1024}
@@ -94,13 +95,8 @@ def fill(client: Client, clock: FakeClock, key: str, value: Any, seconds: float)
 
 
 def main() -> None:
-    """Write what is missing."""
-    golden: dict[str, Any] = json.loads(GOLDEN.read_text("ascii")) if GOLDEN.exists() else {}
-    for name, options, verbs in kinds():
-        if name not in golden:
-            golden[name] = entry(options, verbs)
-            print("added", name)
-    GOLDEN.parent.mkdir(exist_ok=True)
+    """Write all of it."""
+    golden = {name: entry(options, verbs) for name, options, verbs in kinds()}
     GOLDEN.write_text(json.dumps(golden, indent=1) + "\n", "ascii")
 
 
