@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from .._types import Bytes, Clock
-from ..errors import NotFound, NotModified, PreconditionFailed, StoreError, StoreRefused, StoreTimeout, StoreUnreachable
+from ..errors import NotFound, NotModified, PreconditionFailed, StoreError, StoreRefused, StoreTimeout
 from ..runtime.forks import PerProcess
 from .failures import made
 from .limits import BATCH, PART_LEAST_BYTES, PARTS_LIMIT, check_batch, check_metadata, check_object_key, check_range
@@ -145,24 +145,13 @@ class MemoryStore(Store):
             self._objects.uploads[upload] = _Upload(object_key, dict(metadata), dict(tags or {}), {})
         return upload
 
-    def put_part(
-        self,
-        object_key: str,
-        upload: str,
-        number: int,
-        body: Bytes,
-        *,
-        sha256: str | None = None,
-        timeout: float,
-    ) -> str:
+    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
         """Send a part. **Cost:** no request."""
         found = self._upload(object_key, upload, timeout)
         if not 1 <= number <= PARTS_LIMIT:
             raise made(
                 StoreRefused, "put", object_key, f"part numbers are from 1 to {PARTS_LIMIT:,}", "InvalidArgument"
             )
-        if sha256 is not None and sha256 != hashlib.sha256(body).hexdigest():
-            raise made(StoreUnreachable, "put", object_key, "the body is not the one that was signed")
         found.parts[number] = content = bytes(body)
         return _md5(content)
 

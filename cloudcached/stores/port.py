@@ -202,13 +202,10 @@ class Store(abc.ABC):
         """Begin to write an object in parts and return the upload's id. Readers see nothing yet. Cost: 1 POST."""
 
     @abc.abstractmethod
-    def put_part(
-        self, object_key: str, upload: str, number: int, body: Bytes, *, sha256: str | None = None, timeout: float
-    ) -> str:
+    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
         """Send part *number*, from 1 to 10,000, and return its ETag. It replaces an earlier part of that number.
 
-        All parts but the last have at least 5 MiB. sha256: the hash of *body* in hex, if it is known, so that a store
-        that signs it need not compute it again. Cost: 1 PUT.
+        All parts but the last have at least 5 MiB. Cost: 1 PUT.
         """
 
     @abc.abstractmethod

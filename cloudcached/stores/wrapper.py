@@ -46,11 +46,9 @@ class Wrapper(Store):
         """Begin to write an object in parts. **Cost:** 1 POST."""
         return self.inner.create_upload(object_key, metadata, tags=tags, timeout=timeout)
 
-    def put_part(
-        self, object_key: str, upload: str, number: int, body: Bytes, *, sha256: str | None = None, timeout: float
-    ) -> str:
+    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
         """Send a part and return its ETag. **Cost:** 1 PUT."""
-        return self.inner.put_part(object_key, upload, number, body, sha256=sha256, timeout=timeout)
+        return self.inner.put_part(object_key, upload, number, body, timeout=timeout)
 
     def complete_upload(self, object_key: str, upload: str, etags: Sequence[str], *, timeout: float) -> None:
         """Assemble the object from its parts. **Atomicity:** the inner store's. **Cost:** 1 POST."""

@@ -81,14 +81,10 @@ class Wrapper(wrapper.Wrapper):
         )
         return upload
 
-    def put_part(
-        self, object_key: str, upload: str, number: int, body: Bytes, *, sha256: str | None = None, timeout: float
-    ) -> str:
+    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
         """Send part *number* and return its ETag. **Cost:** 1 PUT."""
         request = Request("put_part", (object_key,), timeout=timeout)
-        etag: str = self._pass(
-            request, lambda: self.inner.put_part(object_key, upload, number, body, sha256=sha256, timeout=timeout)
-        )
+        etag: str = self._pass(request, lambda: self.inner.put_part(object_key, upload, number, body, timeout=timeout))
         return etag
 
     def complete_upload(self, object_key: str, upload: str, etags: Sequence[str], *, timeout: float) -> None:

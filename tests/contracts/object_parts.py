@@ -122,14 +122,6 @@ class PartsContract:
         store.complete_upload(f"{root}a", upload, [etags[1], etags[2], etags[0]], timeout=T)
         assert body_of(store, f"{root}a") == b"".join(large)
 
-    def test_a_part_whose_hash_is_known(self, store: Store, root: str) -> None:
-        upload = store.create_upload(f"{root}a", METADATA, timeout=T)
-        part = b"x" * PART
-        known = hashlib.sha256(part).hexdigest()
-        etag = store.put_part(f"{root}a", upload, 1, part, sha256=known, timeout=T)
-        store.complete_upload(f"{root}a", upload, [etag], timeout=T)
-        assert body_of(store, f"{root}a") == part
-
     def test_what_is_aborted_is_gone(self, store: Store, other: Store, root: str) -> None:
         upload, etags = written(store, f"{root}a", b"x" * PART)
         for _ in range(2):

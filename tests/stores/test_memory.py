@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from contracts.object_store import ObjectStoreContract, body_of, names_under
 
-from cloudcached import PreconditionFailed, StoreUnreachable
+from cloudcached import PreconditionFailed
 from cloudcached.config import Config
 from cloudcached.stores import open_store
 from cloudcached.stores.port import Matches, Store, UnmodifiedSince, Write
@@ -74,13 +74,6 @@ def test_a_removal_may_have_a_condition(clock: FakeClock, wrong: Any, right: Any
     store.delete("a", when=right(head), timeout=1)
     store.delete("a", when=wrong(head), timeout=1)  # what is not there is no error
     assert store.list("", timeout=1) == ([], False)
-
-
-def test_a_part_that_is_not_what_was_signed_is_refused(clock: FakeClock) -> None:
-    store = open_store(Config.parse("memory://", {}), clock)
-    upload = store.create_upload("a", {}, timeout=1)
-    with pytest.raises(StoreUnreachable):
-        store.put_part("a", upload, 1, b"x", sha256="0" * 64, timeout=1)
 
 
 def test_a_child_goes_on_with_a_copy() -> None:

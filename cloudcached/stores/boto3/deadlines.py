@@ -47,10 +47,8 @@ class Deadline:
 class Upload(io.RawIOBase):
     """A request body that is sent in pieces until a deadline, without a copy."""
 
-    def __init__(self, body: Bytes, deadline: Deadline, sha256: str | None = None) -> None:
+    def __init__(self, body: Bytes, deadline: Deadline) -> None:
         super().__init__()
-        #: The hash of the whole body in hex, if it is known: for the signature.
-        self.sha256 = sha256
         self._view = memoryview(body).cast("B")
         self._deadline = deadline
         self._at = 0

@@ -27,9 +27,6 @@ CONNECTIONS: Final = 64
 _CLIENT_SETTINGS: Final = ("endpoint_url", "addressing_style")
 #: An argument for ``delete_object`` that boto3 does not know, in epoch seconds: Ceph's condition for deletes.
 UNMODIFIED_SINCE: Final = "UnmodifiedSince"
-#: botocore's names for S3's ordinary signature, and ours for the one that accepts a known hash of a part.
-_ORDINARY: Final = ("v4", "s3v4")
-_KNOWN_HASH: Final = "cloudcached-s3v4"
 
 #: Held while boto3 or obstore is imported. A fork waits for that: if another thread is importing a module, Python gives
 #: the child that module's lock with no thread to release it, and the child's own import would never end.
@@ -55,7 +52,6 @@ class Connection:
         events: Any = client.meta.events
         events.register("before-parameter-build.s3.DeleteObject", _take_condition)
         events.register("before-call.s3.DeleteObject", _send_condition)
-        events.register("choose-signer.s3.UploadPart", _choose_signer)
         events.register("before-parse.s3.ListObjectsV2", read_listing)
 
     def credential_provider(self) -> CredentialProvider | None:
@@ -67,25 +63,6 @@ class Connection:
         """Return the file of certificates that boto3 trusts, if one is set."""
         found = self.session._session.get_config_variable("ca_bundle")  # noqa: SLF001 - as boto3 does
         return str(found) if found else os.environ.get("REQUESTS_CA_BUNDLE")
-
-
-def _choose_signer(signature_version: Any, **_: Any) -> str | None:
-    """Sign a part with the SHA-256 that its body carries: botocore would read and hash all of it again."""
-    if signature_version not in _ORDINARY:
-        return None
-    from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth  # noqa: PLC0415 - came with the client
-
-    if _KNOWN_HASH not in AUTH_TYPE_MAPS:
-
-        class KnownHash(S3SigV4Auth):
-            def payload(self, request: Any) -> Any:
-                known = getattr(request.data, "sha256", None)
-                if known and self._should_sha256_sign_payload(request):  # type: ignore[attr-defined]
-                    return known
-                return super().payload(request)
-
-        AUTH_TYPE_MAPS[_KNOWN_HASH] = KnownHash
-    return _KNOWN_HASH
 
 
 def _take_condition(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:

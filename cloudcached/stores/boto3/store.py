@@ -151,13 +151,11 @@ class S3Store(Store):
         arguments = self._new(object_key, metadata, tags)
         return str(self._call("put", object_key, timeout, "create_multipart_upload", **arguments)["UploadId"])
 
-    def put_part(
-        self, object_key: str, upload: str, number: int, body: Bytes, *, sha256: str | None = None, timeout: float
-    ) -> str:
+    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
         """Send a part. **Cost:** 1 PUT."""
         self.sessions.connection()
         deadline = Deadline(timeout + allowance(len(body)))
-        arguments = {"Key": object_key, "UploadId": upload, "PartNumber": number, "Body": _sent(body, deadline, sha256)}
+        arguments = {"Key": object_key, "UploadId": upload, "PartNumber": number, "Body": _sent(body, deadline)}
         return _etag("put", object_key, self._call("put", object_key, timeout, "upload_part", deadline, **arguments))
 
     def complete_upload(self, object_key: str, upload: str, etags: Sequence[str], *, timeout: float) -> None:
@@ -342,10 +340,10 @@ def _rows(answer: Mapping[str, Any]) -> Iterator[Listed]:
         yield Listed(row["Key"], row.get("ETag", "").strip('"'), row["Size"], row["LastModified"].timestamp())
 
 
-def _sent(body: Body, deadline: Deadline, sha256: str | None = None) -> Any:
+def _sent(body: Body, deadline: Deadline) -> Any:
     if not isinstance(body, (bytes, bytearray, memoryview)):
         return StreamedUpload(body, deadline)
-    return bytes(body) if len(body) <= PIECE_BYTES else Upload(body, deadline, sha256)
+    return bytes(body) if len(body) <= PIECE_BYTES else Upload(body, deadline)
 
 
 def _etag(operation: str, object_key: str, answer: Mapping[str, Any]) -> str:

@@ -36,8 +36,6 @@ class Ask(NamedTuple):
     #: ones are: caches in between take conditions and ranges out, which does no harm there.
     headers: Mapping[str, str] = _NONE
     body: Body = b""
-    #: The SHA-256 of *body* in hex, if it is known.
-    sha256: str | None = None
 
 
 class Keys(NamedTuple):
@@ -73,7 +71,7 @@ def head_of(ask: Ask, place: Place, keys: Keys, now: float) -> bytes:
     )
     query = _query(ask.query) if ask.query else ""
     size = len(ask.body)
-    payload = ask.sha256 or (EMPTY_SHA256 if not size else UNSIGNED if place.is_tls else hashed(ask.body))
+    payload = EMPTY_SHA256 if not size else UNSIGNED if place.is_tls else hashed(ask.body)
     signed = {"host": place.host, "x-amz-content-sha256": payload, "x-amz-date": moment}
     if keys.token:
         signed["x-amz-security-token"] = keys.token

@@ -214,12 +214,10 @@ class WireStore(Store):
         upload: str = self._read("put", object_key, ask, timeout, xml.upload_id)
         return upload
 
-    def put_part(
-        self, object_key: str, upload: str, number: int, body: Bytes, *, sha256: str | None = None, timeout: float
-    ) -> str:
+    def put_part(self, object_key: str, upload: str, number: int, body: Bytes, *, timeout: float) -> str:
         """Send a part. **Cost:** 1 PUT."""
         query = (("partNumber", str(number)), ("uploadId", upload))
-        ask = Ask("PUT", object_key, query, _NO_HEADERS, body, sha256)
+        ask = Ask("PUT", object_key, query, _NO_HEADERS, body)
         return self._etag("put", object_key, self._ask("put", object_key, ask, timeout))
 
     def complete_upload(self, object_key: str, upload: str, etags: Sequence[str], *, timeout: float) -> None:
