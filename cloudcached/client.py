@@ -665,7 +665,7 @@ class Client:
         return self._counters.latencies()
 
     def listen(self, listener: Callable[[str, int], None]) -> None:
-        """Call *listener* for each event: ``refused.signature``, ``outages``, ``retries``, ``computed``, ...
+        """Call *listener* for each event: ``refused.signature``, ``misses.format``, ``outages``, ``retries``, ``computed``, ...
 
         Its arguments are the name under which ``stats`` counts the event, and by how much. It runs in the thread where
         the event happens, so it should be quick, and must not raise. Hits, calls and requests are not events.

@@ -21,7 +21,9 @@ _WORDS: Final = {
 @click.command(cls=CacheCommand)
 @click.option("--all", "everything", is_flag=True, help="Remove expired counters and sessions too.")
 @click.option(
-    "--refused", is_flag=True, help="Also remove damaged entries, unsigned ones, and those signed with another key."
+    "--refused",
+    is_flag=True,
+    help="Also remove damaged entries, unsigned ones, and those signed with another key or in another format.",
 )
 @click.option(
     "--grace",

@@ -33,6 +33,8 @@ _LONGEST_WAIT = 2.0
 #: HTTP dates are whole seconds: an age computed from two of them may be off by one.
 _DATE_ERROR_SECONDS = 1.0
 
+#: Locks that users hold; the leases of computations are of another kind.
+LOCK = "lock"
 _FREE = "free"
 _NEVER = "never"
 
@@ -49,14 +51,18 @@ class _Record:
     fencing: int
 
     @classmethod
-    def parse(cls, seen: Snapshot) -> _Record:
-        if seen.etag is None:
+    def parse(cls, seen: Snapshot, *, kind: str) -> _Record:
+        # Two versions that compute one value do no harm. Two holders of a lock may.
+        if seen.etag is None or (seen.other_format and kind != LOCK):
             return cls(_FREE, None, 0)
         try:
             owner, lease, fencing = str(seen.value).split(" ")
             return cls(owner, None if lease == _NEVER else float(lease), int(fencing))
         except ValueError as error:
-            raise LockError("the lock's record is damaged, or signed with another key; remove its object") from error
+            raise LockError(
+                "the lock's record is damaged, signed with another key, or written by another version of CloudCached;"
+                " remove its object"
+            ) from error
 
     def __str__(self) -> str:
         return f"{self.owner} {_NEVER if self.lease is None else self.lease} {self.fencing}"
@@ -122,7 +128,7 @@ class Lock:
         name: str,
         *,
         timeout: float | dt.timedelta | None,
-        kind: str = "lock",
+        kind: str = LOCK,
         blocking: bool = True,
         blocking_timeout: float | None = None,
     ) -> None:
@@ -131,6 +137,7 @@ class Lock:
             raise ConfigError(f"blocking_timeout is seconds, or None for without end; not {blocking_timeout!r}")
         self.name = name
         self._engine = engine
+        self._kind = kind
         # With a key of its own: a look at the lock says nothing about the entry of the same name, which may be held near.
         object_key = engine.names.reserved(kind, name)
         self._place = Place(object_key, object_key, hashed=False)
@@ -332,7 +339,7 @@ class Lock:
 
     def _look(self) -> tuple[Snapshot, _Record]:
         seen = self._engine.get(self._place, self._engine.budget(), dated=True)
-        return seen, _Record.parse(seen)
+        return seen, _Record.parse(seen, kind=self._kind)
 
     def _write(self, record: _Record, base: Snapshot) -> Snapshot | None:
         """Write *record* over *base*; return what is there then, ``None`` if it is another owner's."""

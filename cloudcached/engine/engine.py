@@ -20,13 +20,15 @@ from typing import Any, NamedTuple
 from .._types import MISSING, Bytes, Clock
 from ..config import Config
 from ..entry.expiry import is_expired
-from ..entry.format import Codec, Data, Meta, Packed, Place, too_large
+from ..entry.format import OTHER_FORMAT, Codec, Data, Meta, Packed, Place, too_large
 from ..entry.keys import Names
 from ..errors import EntryRefused, NotFound, OutcomeUnknown, PreconditionFailed, StoreBusy, StoreError, StoreRefused
 from ..runtime.budget import Budget
+from ..runtime.clock import SystemClock
 from ..runtime.counters import Counters
 from ..runtime.forks import PerProcess
-from ..stores.port import ABSENT, ALWAYS, Found, Matches, Store, When, Write
+from ..runtime.log import Throttle
+from ..stores.port import ABSENT, ALWAYS, Found, Head, Matches, Store, When, Write
 from .lifetimes import Lifetimes
 from .multipart import LARGE_BYTES, Upload, cut
 from .outages import Breaker
@@ -45,6 +47,9 @@ _QUEUES = 64
 _PLACES = 1024
 #: Larger bodies are hashed while they arrive: hashing them takes longer than handling pieces.
 _PIECEWISE_BYTES = 1 << 20
+#: Seconds between two lines about entries in another format, of which there may be as many as entries.
+_FORMATS_INTERVAL = 3600.0
+_formats = PerProcess(lambda: Throttle(SystemClock(), _FORMATS_INTERVAL))
 
 
 class Written(NamedTuple):
@@ -133,7 +138,13 @@ class Engine:
     def _read_once(self, place: Place, *, timeout: float) -> Any:
         began = self._now()
         try:
-            meta, _, value = self._opened(place, self.requests.store.get(place.object_key, timeout=timeout))
+            found = self.requests.store.get(place.object_key, timeout=timeout)
+            try:
+                meta, _, value = self._opened(place, found)
+            except EntryRefused as refusal:
+                found.close()
+                self.refuse(place.object_key, refusal)
+                return MISSING
         finally:
             self._gets.add(self._now() - began)
         if self.watchers and value is not MISSING:
@@ -161,33 +172,32 @@ class Engine:
 
     def _fetch_once(self, place: Place, get: Callable[..., Found], dated: bool = False, *, timeout: float) -> Snapshot:
         found = get(place.object_key, timeout=timeout)
-        meta, data, value = self._opened(place, found)
         head = found.head
+        try:
+            meta, data, value = self._opened(place, found)
+        except EntryRefused as refusal:
+            found.close()
+            return self.refused(place.object_key, refusal, head)
         date = head.date if dated else None  # parsing it takes time
         return Snapshot(head.etag, meta, data, value, None if date is None else date - head.modified, head.size)
 
-    def _opened(self, place: Place, found: Found) -> tuple[Meta | None, Bytes, Any]:
-        """Return an entry's metadata, ``None`` if it is refused, and its data and value if it is live."""
+    def _opened(self, place: Place, found: Found) -> tuple[Meta, Bytes, Any]:
+        """Return an entry's metadata, and its data and value; b"" and ``MISSING`` if it has expired or is too large."""
         head = found.head
-        try:
-            meta = self.codec.check(place.object_key, head.metadata, head.size)
-            if is_expired(meta.expires_ms, self.clock.time()):
-                found.close()
-                return meta, b"", MISSING
-            if head.size > self.codec.limit:
-                found.close()
-                self.refuse(place.object_key, too_large(head.size))
-                return meta, b"", MISSING  # not live, but not damaged either: ``add`` leaves it alone
-            self.counters.counts["bytes.read"] += head.size
-            if head.size < _PIECEWISE_BYTES:
-                data = self.codec.open(place, meta, found.read())
-            else:
-                data = self.codec.open_pieces(place, meta, head.size, found.pieces())
-            return meta, data, self.codec.decode(meta, data)
-        except EntryRefused as refusal:
+        meta = self.codec.check(place.object_key, head.metadata, head.size)
+        if is_expired(meta.expires_ms, self.clock.time()):
             found.close()
-            self.refuse(place.object_key, refusal)
-            return None, b"", MISSING
+            return meta, b"", MISSING
+        if head.size > self.codec.limit:
+            found.close()
+            self.refuse(place.object_key, too_large(head.size))
+            return meta, b"", MISSING  # not live, but not damaged either: ``add`` leaves it alone
+        self.counters.counts["bytes.read"] += head.size
+        if head.size < _PIECEWISE_BYTES:
+            data = self.codec.open(place, meta, found.read())
+        else:
+            data = self.codec.open_pieces(place, meta, head.size, found.pieces())
+        return meta, data, self.codec.decode(meta, data)
 
     def head(self, place: Place, budget: Budget) -> Snapshot:
         """Return what is under *place* without its body, which is not verified. Cost: 1 HEAD."""
@@ -200,13 +210,25 @@ class Engine:
                 meta = self.codec.check(place.object_key, head.metadata, head.size)
                 snapshot = Snapshot(head.etag, meta, size=head.size)
             except EntryRefused as refusal:
-                self.refuse(place.object_key, refusal)
-                snapshot = Snapshot(head.etag, size=head.size)
+                snapshot = self.refused(place.object_key, refusal, head)
         self.note_etag(place, snapshot.etag)
         return snapshot
 
+    def refused(self, object_key: str, refusal: EntryRefused, head: Head) -> Snapshot:
+        """Return what is known of an object that is refused, after ``refuse``."""
+        self.refuse(object_key, refusal)
+        return Snapshot(head.etag, size=head.size, other_format=refusal.reason == OTHER_FORMAT)
+
     def refuse(self, object_key: str, refusal: EntryRefused) -> None:
-        """Log and count an object that is not an entry."""
+        """Log and count an object that is not an entry; one in another format is an ordinary miss."""
+        if refusal.reason == OTHER_FORMAT:
+            self.counters.add("misses.format")
+            if _formats().allows():
+                fields = {"event": "other_format", "object_key": object_key}
+                log.info(
+                    "the entry in %s counts as a miss, and so do all like it: %s", object_key, refusal, extra=fields
+                )
+            return
         self.counters.add(f"refused.{refusal.reason}")
         fields = {"event": "refused", "object_key": object_key, "reason": refusal.reason}
         log.warning("refused the entry in %s: %s; it counts as a miss", object_key, refusal, extra=fields)

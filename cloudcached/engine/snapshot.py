@@ -31,6 +31,8 @@ class Snapshot(NamedTuple):
     size: int = 0
     #: The object's name; only in a token.
     object_key: str = ""
+    #: Whether it was refused for its format alone: another version wrote it.
+    other_format: bool = False
 
     @property
     def live(self) -> bool:

@@ -21,6 +21,9 @@ body alone, could not tell two writes of one value apart.
 
 The checks on reading, in this order: format, signature, size, expiry (the body of an expired entry is never requested),
 seal, decryption if there is any, decompression with a limit, decoding. If one fails, ``EntryRefused`` is raised.
+
+An entry with another number in ``cc-format`` is not damaged: another version wrote it. Its ``EntryRefused`` has the reason
+``OTHER_FORMAT``, and nothing else in it is looked at.
 """
 
 from __future__ import annotations
@@ -44,6 +47,8 @@ from .signing import PLAIN, SEAL_BYTES, UNSIGNED, SigningKeys, digests_match
 from .streams import SealedStream, Sealing, Unsealing
 
 FORMAT = "2"
+#: The reason for which an entry with another number is refused.
+OTHER_FORMAT = "other-format"
 #: The type of content that is stored and read unchanged.
 BYTES = "bytes"
 #: The first link in the chain of conditional writes that began with a write over nothing.
@@ -57,6 +62,8 @@ _NONCE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 #: The year 9999 in milliseconds has this many digits.
 _NUMBER_LIMIT_CHARS = 15
 _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+#: The formats that there may be.
+_FORMATS = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 #: The names that every entry has, in the order in which they are signed, and then the signature itself.
 _REQUIRED = ("cc-type", "cc-encoding", "cc-expires", "cc-created", "cc-nonce", "cc-key-id", "cc-format", "cc-signature")
 #: The names that an entry may have, signed after the others, each with its value.
@@ -240,9 +247,9 @@ class Codec:
         try:
             type_tag, encoding, expires, created, nonce, key_id, version, signature = _required_of(metadata)
         except KeyError as error:
-            raise EntryRefused("format", f"{error} is missing") from error
+            raise _unreadable(metadata, f"{error} is missing") from error
         if version != FORMAT:
-            raise EntryRefused("format", f"format {version!r}; this version reads {FORMAT}")
+            raise _unreadable(metadata, f"{version[:40]!r} is not the number of a format")
         signer = self._signers.get(key_id)
         if signer is None:
             raise _unknown_key(key_id)
@@ -345,6 +352,14 @@ class Codec:
 def too_large(size: int) -> EntryRefused:
     """Return the refusal of a body too large to be loaded into memory."""
     return EntryRefused("size", f"{size:,} bytes are more than max_value_bytes; read it by get_file")
+
+
+def _unreadable(metadata: Mapping[str, str], otherwise: str) -> EntryRefused:
+    """Return the refusal of metadata in another format; *otherwise*: what is wrong with it if it is in none."""
+    version = metadata.get("cc-format", "")
+    if version != FORMAT and _FORMATS.fullmatch(version):
+        return EntryRefused(OTHER_FORMAT, f"it is in format {version}, and this version reads format {FORMAT}")
+    return EntryRefused("format", otherwise)
 
 
 def _unknown_key(key_id: str) -> EntryRefused:

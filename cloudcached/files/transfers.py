@@ -194,8 +194,7 @@ class Files:
                 self._unseal(begun, unsealing, sink, meter)
             meter.end(size)
         except EntryRefused as refusal:
-            engine.refuse(place.object_key, refusal)
-            return Snapshot(begun.head.etag)
+            return engine.refused(place.object_key, refusal, begun.head)
         return Snapshot(begun.head.etag, begun.meta, value=True)
 
     def _begin(self, place: Place, wanted: str, *, timeout: float) -> Snapshot | _Live:
@@ -206,8 +205,7 @@ class Files:
             try:
                 meta = engine.codec.check(place.object_key, found.head.metadata, found.head.size)
             except EntryRefused as refusal:
-                engine.refuse(place.object_key, refusal)
-                return Snapshot(found.head.etag)
+                return engine.refused(place.object_key, refusal, found.head)
             if is_expired(meta.expires_ms, engine.clock.time()):
                 return Snapshot(found.head.etag, meta)
             if wanted and meta.type != wanted:

@@ -77,7 +77,7 @@ class Wanted:
     dry_run: bool = False
     #: Remove counters and sessions too.
     everything: bool = False
-    #: Also remove entries that are damaged, unsigned, or signed with another key.
+    #: Also remove entries that are damaged, unsigned, signed with another key, or in another format.
     refused: bool = False
     #: Seconds that an entry must have been expired for; ``None``: 0 if removals are conditional, else an hour.
     grace: float | None = None
@@ -97,7 +97,7 @@ class Counts:
     expired: int = 0
     #: Expired counters and sessions, which were kept.
     kept: int = 0
-    #: Damaged, unsigned, or signed with another key.
+    #: Damaged, unsigned, signed with another key, or in another format.
     refused: int = 0
     removed: int = 0
     #: Expired at first, but rewritten before they were removed.

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ..engine.engine import Engine
 from ..engine.listing import Listing
+from ..entry.format import OTHER_FORMAT
 from ..errors import EntryRefused, NotFound
 from ..runtime.pool import fan_out
 from ..stores.port import Listed
@@ -28,6 +29,8 @@ _SHARDS: Final = 256
 #: Upper bounds of remaining lifetimes in seconds, and their names.
 _SPANS: Final = ((0, "expired"), (3600, "within an hour"), (86400, "within a day"), (30 * 86400, "within 30 days"))
 
+#: The type of what this key cannot verify. An entry of another version is ``OTHER_FORMAT``.
+_REFUSED: Final = "refused"
 #: Counts entries whose long key is stored inside them, since a listing does not show it; and those of further prefixes.
 LONG_KEYS: Final = "(long keys)"
 REST: Final = "..."
@@ -161,7 +164,7 @@ def types_and_lifetimes(engine: Engine, object_keys: Iterable[str]) -> tuple[Cou
     now = engine.clock.time()
     for kind, expires in _described(engine, object_keys):
         types[kind] += 1
-        if kind != "refused":
+        if kind not in (OTHER_FORMAT, _REFUSED):
             spans[_span(expires, now)] += 1
     return types, spans
 
@@ -175,8 +178,8 @@ def _described(engine: Engine, object_keys: Iterable[str]) -> Iterator[tuple[str
             meta = engine.codec.check(object_key, head.metadata, head.size)
         except NotFound:
             return None
-        except EntryRefused:
-            return "refused", None
+        except EntryRefused as refusal:
+            return (OTHER_FORMAT if refusal.reason == OTHER_FORMAT else _REFUSED), None
         return meta.type, meta.expires_ms
 
     for _, described in fan_out(look, object_keys):

@@ -16,7 +16,7 @@ from ..config import Config, Near
 from ..engine.engine import Engine
 from ..engine.snapshot import NOTHING, Snapshot
 from ..entry.expiry import is_expired
-from ..entry.format import Place
+from ..entry.format import OTHER_FORMAT, Place
 from ..errors import EntryRefused
 from ..stores.port import Found, Store
 from .disk import DiskTier, Kept
@@ -64,6 +64,8 @@ class Copies:
             data = codec.open(place, meta, kept.body)
             return Snapshot(kept.etag, meta, data, codec.decode(meta, data))
         except EntryRefused as refusal:
+            if refusal.reason == OTHER_FORMAT:  # as if there were none: the store's answer is kept in its place
+                return None
             self._counters.add("near.disk_refused")
             log.warning(
                 "refused the copy of %s on this machine's disk: %s; asking the store", place.object_key, refusal

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cloudcached import MISSING, Client, EntryRefused, KeyMissing
 from cloudcached.entry.compression import compress
-from cloudcached.entry.format import _canonical
+from cloudcached.entry.format import OTHER_FORMAT, _canonical
 from cloudcached.entry.signing import PLAIN
 from cloudcached.stores.port import Write
 
@@ -123,7 +123,7 @@ def test_metadata_cannot_be_changed(name, options, value):
     entry = written(**options)
     if entry.metadata[name] != value:
         entry.metadata[name] = value
-        assert refusal(entry, **options) in ("format", "signature", "key-id", "unsigned")
+        assert refusal(entry, **options) in ("format", OTHER_FORMAT, "signature", "key-id", "unsigned")
 
 
 @modes
@@ -179,13 +179,24 @@ def test_a_time_that_is_no_number_is_refused(name, number):
     assert refusal(resigned(written(), **{name: number})) == "format"
 
 
-@pytest.mark.parametrize("version", ["0", "1", "02", "2 ", "", "two", "2.0"])
+@pytest.mark.parametrize("version", ["0", "02", "2 ", "", "two", "2.0", "-1", "\u0662", "9" * 7])
 @modes
-def test_an_unknown_format_is_refused(version, options):
+def test_what_is_the_number_of_no_format_is_refused(version, options):
     entry = written(**options)
     entry.metadata["cc-format"] = version
     assert refusal(entry, **options) == "format"
     assert refusal(resigned(entry, format=version), **options) == "format"
+
+
+@pytest.mark.parametrize("version", ["1", "3", "999999"])
+@modes
+def test_another_format_is_told_from_damage(version, options):
+    """Nothing else in it is looked at: it may have other names, and other rules for its seal."""
+    entry = written(**options)
+    entry.metadata["cc-format"] = version
+    assert refusal(entry, **options) == OTHER_FORMAT
+    assert refusal(resigned(entry, format=version), **options) == OTHER_FORMAT
+    assert refusal(Forged({"cc-format": version}, b""), **options) == OTHER_FORMAT
 
 
 def test_what_nobody_signed_is_refused_by_who_signs():

@@ -8,6 +8,7 @@ import pytest
 from store_doubles import FaultyStore, wrap
 
 from cloudcached import MISSING, Client, StoreError, StoreUnreachable
+from cloudcached.stores.port import Write
 from cloudcached.testing import FakeClock
 
 NEAR = {"max_bytes": 100_000, "max_age": 60}
@@ -77,6 +78,14 @@ def test_shows_the_near_tier(clock: FakeClock) -> None:
     assert points(reader, "cloudcached.near")[frozenset([default, ("cloudcached.what", "hits")])].value == 2
     assert points(reader, "cloudcached.near.held")[frozenset([default, ("cloudcached.what", "entries")])].value == 1
     meters.shutdown()
+
+
+def test_shows_entries_in_another_format(client: Client, telemetry: Any) -> None:
+    reader, _, _ = telemetry
+    client.engine.store.put(Write(client.engine.place("k").object_key, b"", {"cc-format": "1"}), timeout=1)
+    assert client.get("k") is None
+    event = ("cloudcached.event", "misses.format")
+    assert points(reader, "cloudcached.events")[frozenset([("cloudcached.cache", "pages"), event])].value == 1
 
 
 def test_spans(client: Client, telemetry: Any, faulty: FaultyStore) -> None:
