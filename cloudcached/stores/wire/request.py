@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from ..._types import Bytes
+from ...errors import StoreRefused
 from ..port import Body
 
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
@@ -66,9 +67,8 @@ def head_of(ask: Ask, place: Place, keys: Keys, now: float) -> bytes:
     """
     moment, day = _moment(int(now))
     # quote() is both the encoding that is sent and the canonical one: S3 encodes once and keeps every slash and dot.
-    path = (
-        quote(place.path + ask.object_key, safe="/~") if ask.object_key is not None else place.path.rstrip("/") or "/"
-    )
+    bucket = place.path.rstrip("/") or "/"
+    path = quote(bucket if ask.object_key is None else place.path + ask.object_key, safe="/~")
     query = _query(ask.query) if ask.query else ""
     size = len(ask.body)
     payload = EMPTY_SHA256 if not size else UNSIGNED if place.is_tls else hashed(ask.body)
@@ -76,12 +76,17 @@ def head_of(ask: Ask, place: Place, keys: Keys, now: float) -> bytes:
     if keys.token:
         signed["x-amz-security-token"] = keys.token
     plain = ""
-    reads = ask.method in ("GET", "HEAD")
-    for name, value in ask.headers.items():
-        if reads and not name.startswith("x-amz-"):
-            plain += f"{name}: {value}\r\n"
-        else:
-            signed[name] = value
+    if ask.headers:
+        values = "".join(ask.headers.values())
+        if not (values.isascii() and values.isprintable()):  # a line break would begin a header of the caller's
+            raise StoreRefused("a header of a request must be printable ASCII")
+        reads = ask.method in ("GET", "HEAD")
+        for name, value in ask.headers.items():
+            # Proxies in between answer "expect" themselves, and do not pass it on.
+            if (reads and not name.startswith("x-amz-")) or name == "expect":
+                plain += f"{name}: {value}\r\n"
+            else:
+                signed[name] = value
     names = sorted(signed)
     listed = ";".join(names)
     # A canonical value has single blanks; ours have outer ones never, inner ones in metadata.
@@ -114,14 +119,15 @@ def hashed(body: Body) -> str:
     return digest.hexdigest()
 
 
-def pieces_of(body: Bytes, size: int) -> list[memoryview]:
-    """Return a body in pieces of *size* bytes, without a copy."""
+def pieces_of(body: Bytes, size: int) -> Iterator[memoryview]:
+    """Yield a body in pieces of *size* bytes, without a copy."""
     view = memoryview(body).cast("B")
-    return [view[start : start + size] for start in range(0, len(view), size)]
+    return (view[start : start + size] for start in range(0, len(view), size))
 
 
 def _query(pairs: Sequence[tuple[str, str]]) -> str:
-    return "&".join(sorted([f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in pairs]))
+    quoted = sorted([(quote(name, safe="~"), quote(value, safe="~")) for name, value in pairs])
+    return "&".join([f"{name}={value}" for name, value in quoted])
 
 
 @lru_cache(4)
