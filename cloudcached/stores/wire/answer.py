@@ -87,8 +87,16 @@ def parse_head(data: bytes | bytearray, end: int, method: str) -> Head:
         headers[low] = value
     length, is_chunked = _framing(method, status, headers)
     connection = headers.get("connection", "").lower()
-    stays = "close" not in connection if status_line[1] == "1" else "keep-alive" in connection
+    if status_line[1] == "1":
+        # A body behind one that has none may still be on its way.
+        stays = "close" not in connection and (status != 204 or _is_bare(headers))  # noqa: PLR2004
+    else:  # 1.0 knows no chunks: somebody in between may have read them otherwise
+        stays = "keep-alive" in connection and not is_chunked
     return Head(status, headers, length, is_chunked, stays and (is_chunked or length is not None))
+
+
+def _is_bare(headers: dict[str, str]) -> bool:
+    return headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
 
 
 def _lowered(name: str, line: str) -> str:
@@ -197,7 +205,7 @@ class Chunks:
 
     def _line(self) -> bytes | None:
         end = self._pending.find(b"\r\n")
-        if end > _LINE_LIMIT or (end < 0 and len(self._pending) > _LINE_LIMIT):
+        if end > _LINE_LIMIT or (end < 0 and len(self._pending) > _LINE_LIMIT + 1):  # of the end, half may be there
             raise Bad("a line of a chunked answer is too long")
         if end < 0:
             return None
