@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from ...errors import StoreTimeout, StoreUnreachable
@@ -19,6 +21,8 @@ from .clock import monotonic
 Address = tuple[int, Any]
 
 _FRESH_SECONDS: Final = 30.0
+#: Seconds that a look-up may take before older addresses are used instead: the time is needed for the request.
+_LATE_SECONDS: Final = 1.0
 
 
 class _Known(NamedTuple):
@@ -27,59 +31,91 @@ class _Known(NamedTuple):
     until: float
 
 
+class _State:
+    """What one process knows, and asks now."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, int], _Known] = {}
+        #: One thread for each host, however many ask: one that hangs would be followed by hundreds.
+        self.running: dict[tuple[str, int], _Lookup] = {}
+
+
+class _Lookup(threading.Thread):
+    """Looks an address up."""
+
+    def __init__(self, host: str, port: int, found: Callable[[tuple[Address, ...]], tuple[Address, ...]]) -> None:
+        super().__init__(name="cloudcached-dns", daemon=True)
+        self.answer: Future[tuple[Address, ...]] = Future()
+        self._host, self._port, self._found = host, port, found
+
+    def run(self) -> None:
+        try:
+            self.answer.set_result(self._found(_look(self._host, self._port)))
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            self.answer.set_exception(error)
+
+
 class Resolver:
     """Looks addresses up and remembers them. Thread-safe; a child begins with nothing."""
 
     def __init__(self) -> None:
-        self._known: PerProcess[dict[tuple[str, int], _Known]] = PerProcess(dict)
+        self._state: PerProcess[_State] = PerProcess(_State)
 
     def addresses(self, host: str, port: int, seconds: float) -> tuple[Address, ...]:
         """Return the addresses of a host, the one that worked last first.
 
         Raises ``StoreUnreachable`` for a host without any, ``StoreTimeout`` if it takes longer than *seconds*.
         """
-        known = self._known().get((host, port))
+        known = self._state().known.get((host, port))
         if known is not None and monotonic() < known.until:
             return known.addresses
         try:
-            found = self._looked_up(host, port, seconds)
-        except (OSError, StoreTimeout) as error:
+            return self._looked_up(host, port, seconds if known is None else min(seconds / 4, _LATE_SECONDS))
+        except (OSError, UnicodeError, StoreTimeout) as error:  # UnicodeError: a name that none can be
             if known is not None:
                 return known.addresses
             if isinstance(error, StoreTimeout):
                 raise
             raise StoreUnreachable(f"the host {host!r} is not known: {error}; check the endpoint") from error
-        if known is not None and known.addresses[0] in found:
-            found = (known.addresses[0], *(address for address in found if address != known.addresses[0]))
-        self._known()[host, port] = _Known(found, monotonic() + _FRESH_SECONDS)
-        return found
 
     def worked(self, host: str, port: int, address: Address) -> None:
         """Put an address that accepted a connection before the others."""
-        known = self._known().get((host, port))
-        if known is not None and known.addresses[0] != address and address in known.addresses:
-            others = (other for other in known.addresses if other != address)
-            self._known()[host, port] = known._replace(addresses=(address, *others))
+        known = self._state().known
+        before = known.get((host, port))
+        if before is not None and before.addresses[0] != address and address in before.addresses:
+            known[host, port] = before._replace(addresses=_with_first(address, before.addresses))
 
     def _looked_up(self, host: str, port: int, seconds: float) -> tuple[Address, ...]:
-        answer: Future[tuple[Address, ...]] = Future()
-
-        def look() -> None:
-            try:
-                answer.set_result(_look(host, port))
-            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-                answer.set_exception(error)
-
+        found = partial(self._found, host, port)
         if host.replace(".", "").isdigit() or ":" in host:
-            return _look(host, port)  # an address: nobody is asked
+            return found(_look(host, port))  # an address: nobody is asked
+        running = self._state().running
+        lookup = running.get((host, port))
+        if lookup is None or not lookup.is_alive():
+            lookup = _Lookup(host, port, found)
+            try:
+                lookup.start()
+            except RuntimeError:  # the process is ending
+                return found(_look(host, port))
+            running[host, port] = lookup
         try:
-            threading.Thread(target=look, name="cloudcached-dns", daemon=True).start()
-        except RuntimeError:  # the process is ending
-            return _look(host, port)
-        try:
-            return answer.result(seconds)
+            return lookup.answer.result(seconds)
         except Late:
             raise StoreTimeout(f"the address of {host} was not found in time") from None
+
+    def _found(self, host: str, port: int, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+        """Remember addresses; return them with the one that worked last before the others."""
+        known = self._state().known
+        before = known.get((host, port))
+        if before is not None and before.addresses[0] in addresses:
+            addresses = _with_first(before.addresses[0], addresses)
+        if addresses:
+            known[host, port] = _Known(addresses, monotonic() + _FRESH_SECONDS)
+        return addresses
+
+
+def _with_first(first: Address, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+    return (first, *(address for address in addresses if address != first))
 
 
 def _look(host: str, port: int) -> tuple[Address, ...]:
