@@ -59,13 +59,6 @@ def head_end(data: bytes | bytearray) -> int:
     return 0
 
 
-def without_interim(data: bytes) -> bytes:
-    """Return *data* without the interim answers (1xx) at its beginning: they do not end the sending of a body."""
-    while data.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and (end := head_end(data)):
-        data = data[end:]
-    return data
-
-
 def parse_head(data: bytes | bytearray, end: int, method: str) -> Head:
     """Return the head in ``data[:end]`` of the answer to *method*. Raises ``Bad``."""
     first, *lines = bytes(data[: end - 4]).decode("latin-1").split("\r\n")

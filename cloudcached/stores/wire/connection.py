@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..._types import Bytes
-from ...errors import StoreError, StoreTimeout, StoreUnreachable
+from ...errors import CloudCachedError, ConfigError, StoreError, StoreTimeout, StoreUnreachable
+from ...runtime.budget import allowance
 from ...runtime.forks import PerProcess
-from ..port import Closed
-from .answer import head_end, parse_head, without_interim
+from .answer import head_end, parse_head
 from .clock import monotonic
 from .resolver import RESOLVER
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 #: Bytes that are read at once: most answers are complete in one.
 READ_BYTES: Final = 1 << 16
-#: A body is sent in pieces of this size, so that an answer that comes meanwhile ends the sending. Over TLS a piece
-#: that could only be sent in part must be sent again exactly, so pieces are small there.
-_PIECE_BYTES: Final = 1 << 18
-_TLS_PIECE_BYTES: Final = 1 << 16
 #: By how much a step may take longer than its deadline: the kernel's own timeouts are only set anew beyond that.
 _SLACK: Final = 1.05
 #: Seconds that one address may take to accept a connection.
 _CONNECT_SECONDS: Final = 2.0
-_SSL_WANTS: Final = ("SSLWantReadError", "SSLWantWriteError")
+#: What sockets that do not wait raise, besides ``BlockingIOError``; by name, since plain http imports no TLS.
+_WANTS_READ: Final = "SSLWantReadError"
+_WANTS: Final = (_WANTS_READ, "SSLWantWriteError")
+#: Windows has no poll, and eventlet takes it away.
+_HAS_POLL: Final = hasattr(select, "poll")
 
 
 class NotSent(StoreUnreachable):
@@ -56,33 +56,48 @@ class Endpoint(NamedTuple):
     proxy: tuple[str, int] | None = None
 
     def __str__(self) -> str:
-        return f"{'https' if self.is_tls else 'http'}://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.is_tls else 'http'}://{host}:{self.port}"
 
 
 class Deadline:
-    """When an exchange must be over."""
+    """When an exchange must be over, and how long each step of it may take.
 
-    __slots__ = ("end",)
+    size: bytes of a body, which may take time of its own as long as it flows.
+    """
 
-    def __init__(self, seconds: float) -> None:
-        self.end = monotonic() + seconds
+    __slots__ = ("_end", "_patience")
+
+    def __init__(self, seconds: float, size: int = 0) -> None:
+        self._patience = seconds
+        self._end = monotonic() + seconds + allowance(size)
+
+    def extend(self, size: int) -> None:
+        """Add the time that a body of *size* bytes may take."""
+        self._end += allowance(size)
+
+    @property
+    def remaining(self) -> float:
+        """The seconds that are left; none, or less, when it is over."""
+        return self._end - monotonic()
 
     def left(self) -> float:
-        """Return the seconds that are left. Raises ``StoreTimeout`` when there are none."""
-        left = self.end - monotonic()
+        """Return the seconds that the next step may take. Raises ``StoreTimeout`` when there are none."""
+        left = self._end - monotonic()
         if left <= 0:
             raise StoreTimeout("the answer was not complete in time")
-        return left
+        patience = self._patience
+        return min(patience, left)
 
 
 class Connection:
-    """A connection to an endpoint. One thread uses it at a time."""
+    """A connection to an endpoint. One thread uses it at a time. One that is forgotten closes itself."""
 
     __slots__ = ("_kernel", "_limits", "_poll", "endpoint", "made", "pid", "reused", "sock", "used")
 
     def __init__(self, endpoint: Endpoint, sock: Any) -> None:
-        self.endpoint = endpoint
         self.sock = sock
+        self.endpoint = endpoint
         self.pid = os.getpid()
         #: When it was opened, and when it was last given back, by the monotonic clock.
         self.made = self.used = monotonic()
@@ -91,61 +106,55 @@ class Connection:
         # Blocking sockets with the kernel's timeouts let go of Python's lock once a call, those with Python's own
         # three times: with 8 threads that is 20,100 requests a second against 11,700. TLS waits again by itself when
         # the kernel's time is over, and gevent's sockets are not the kernel's.
-        self._kernel = not endpoint.is_tls and type(sock).__module__ == "socket"
+        self._kernel = _HAS_POLL and not endpoint.is_tls and type(sock).__module__ == "socket"
         self._limits = [0.0, 0.0]
-        if self._kernel:
-            sock.settimeout(None)
         self._poll: Any = None
 
-    def send(self, head: bytes, body: Bytes | None, more: Callable[[], Bytes], deadline: Deadline) -> bytes:
-        """Send a request; return what came back before it was sent as a whole, which ends the sending.
+    def __del__(self) -> None:
+        self.sock.close()
 
-        body: all of it, or ``None`` for what *more* returns, piece by piece, until it returns nothing.
-        """
-        piece_bytes = _TLS_PIECE_BYTES if self.endpoint.is_tls else _PIECE_BYTES
+    def send(self, data: Bytes, deadline: Deadline, heard: Callable[[bytes], bool]) -> bool:
+        """Send bytes that the kernel takes as a whole, as a rule; returns and raises what ``send_piece`` does."""
+        limit = deadline.left()
         try:
-            if body is not None and len(head) + len(body) <= piece_bytes:
-                self._limit(1, deadline.left())
-                self.sock.sendall(b"".join((head, body)) if body else head)
-                return b""
-            self._limit(1, deadline.left())
-            self.sock.sendall(head)
-            view, at = memoryview(body or b"").cast("B"), 0
-            while True:
-                piece = view[at : at + piece_bytes] if body is not None else memoryview(more()).cast("B")
-                if not piece:
-                    return b""
-                early = self._send_piece(piece, deadline)
-                if early:
-                    return early
-                at += len(piece)
+            self._limit(1, limit)
+            sent = self.sock.send(data)
         except OSError as error:
-            if not is_ours(error):
-                raise
-            if isinstance(error, (ConnectionResetError, BrokenPipeError)):
-                return b""  # the server may have answered before it closed
-            raise self._failure(error) from error
+            return self._is_over(error)
+        return sent == len(data) or self.send_piece(memoryview(data).cast("B")[sent:], deadline, heard)
 
-    def _send_piece(self, piece: memoryview, deadline: Deadline) -> bytes:
-        """Send one piece; return what came back meanwhile instead, if anything did."""
-        while piece:
-            if self._readable(0.0) and (early := without_interim(self._pending())):
-                return early
-            self._limit(1, deadline.left())
+    def send_piece(self, piece: memoryview, deadline: Deadline, heard: Callable[[bytes], bool]) -> bool:
+        """Send a piece of a body; return whether the server goes on to read.
+
+        It does not when it has closed the connection, or when *heard*, which is given what it says meanwhile, returns
+        ``True``: a server that has refused a body need not read the rest of it.
+        """
+        reads = self._readable(0.0)
+        while True:
+            if reads:
+                data = self._pending()
+                if data is not None and (not data or heard(data)):
+                    return False
+            if not piece:
+                return True
+            writes = True
             try:
-                sent = self.sock.send(piece)
-            except BlockingIOError:  # the kernel's time is over: nothing was taken
-                deadline.left()
-                if self._readable(0.0):
-                    continue
-                raise StoreTimeout("the request could not be sent in time") from None
-            piece = piece[sent:]
-        return b""
+                self.sock.settimeout(0)
+                # Over TLS a piece that could not be sent as a whole must be sent again exactly, as it is.
+                piece = piece[self.sock.send(piece) :]
+            except OSError as error:
+                writes = type(error).__name__ != _WANTS_READ
+                if not _would_wait(error):
+                    return self._is_over(error)
+            if not piece:
+                return True
+            reads = self._ready(deadline.left(), writes=writes)
 
     def recv(self, deadline: Deadline) -> bytes:
         """Return the next bytes; none at the end."""
-        self._limit(0, deadline.left())
+        limit = deadline.left()
         try:
+            self._limit(0, limit)
             data: bytes = self.sock.recv(READ_BYTES)
         except OSError as error:
             if not is_ours(error):
@@ -155,59 +164,86 @@ class Connection:
 
     def recv_into(self, view: memoryview, deadline: Deadline) -> int:
         """Fill *view* as far as bytes have come, and return how far; 0 at the end."""
-        self._limit(0, deadline.left())
+        limit = deadline.left()
         try:
+            self._limit(0, limit)
             return int(self.sock.recv_into(view))
         except OSError as error:
             if not is_ours(error):
                 raise
             raise self._failure(error) from error
 
-    def wait(self, seconds: float, deadline: Deadline) -> bytes:
-        """Return what comes within so many seconds, if anything does."""
-        return self.recv(deadline) if self._readable(seconds) else b""
+    def listen(self, seconds: float) -> bytes | None:
+        """Return what comes within so many seconds: no bytes if the server closes the connection, ``None`` for nothing.
+
+        A fresh TLS 1.3 connection is readable before anything was asked: session tickets, which give no bytes.
+        """
+        end = monotonic() + seconds
+        while (left := end - monotonic()) > 0 and self._readable(left):
+            data = self._pending()
+            if data is not None:
+                return data
+        return None
 
     def is_stale(self) -> bool:
         """Return whether the server has closed it, or has sent what nobody asked for."""
-        return self._readable(0.0) and self._pending(closed=b"closed") != b""
+        # What TLS has decrypted already, behind a body that was read to its exact end, is nothing that poll sees.
+        return (self.endpoint.is_tls and self.sock.pending() > 0) or (
+            self._readable(0.0) and self._pending() is not None
+        )
 
     def close(self) -> None:
         """Close it, without a word to the other side: a parent's TLS connection goes on when its child does this."""
         self.sock.close()
 
-    def _pending(self, closed: bytes = b"") -> bytes:
-        """Return what has come already; *closed* if the server has closed it.
-
-        A fresh TLS 1.3 connection is readable before anything was asked: session tickets, which give no bytes.
-        """
+    def _pending(self) -> bytes | None:
+        """Return what has come already: no bytes if the server has closed the connection, ``None`` for nothing."""
         try:
             self.sock.settimeout(0)
-            try:
-                data: bytes = self.sock.recv(READ_BYTES)
-            finally:
-                self.sock.settimeout(None if self._kernel else _CONNECT_SECONDS)
-        except (BlockingIOError, InterruptedError):
-            return b""
+            data: bytes = self.sock.recv(READ_BYTES)
         except OSError as error:
-            if type(error).__name__ in _SSL_WANTS:
-                return b""
+            if _would_wait(error):
+                return None
             if not is_ours(error):
                 raise
-            return closed
-        return data or closed
+            return b""
+        return data
 
     def _readable(self, seconds: float) -> bool:
+        if not _HAS_POLL:
+            return bool(select.select([self.sock], [], [], seconds)[0])
         poll = self._poll
         if poll is None:  # made once: each costs as much as what it asks
             poll = self._poll = select.poll()
             poll.register(self.sock, select.POLLIN)
         return bool(poll.poll(seconds * 1000))
 
+    def _ready(self, seconds: float, *, writes: bool) -> bool:
+        """Wait until the socket can be read, or written if *writes*; return whether it can be read.
+
+        Raises ``StoreTimeout`` if neither happens within so many seconds.
+        """
+        if _HAS_POLL:
+            poll = select.poll()
+            poll.register(self.sock, select.POLLIN | (select.POLLOUT if writes else 0))
+            events = [event & ~select.POLLOUT for _, event in poll.poll(seconds * 1000)]
+        else:
+            readable, writable, _ = select.select([self.sock], [self.sock] if writes else [], [], seconds)
+            events = [len(readable)] if readable or writable else []
+        if not events:
+            raise StoreTimeout("the request could not be sent in time")
+        return bool(events[0])
+
     def _limit(self, direction: int, seconds: float) -> None:
         """Let the next read (0) or write (1) take *seconds*."""
-        if not self._kernel:
-            self.sock.settimeout(seconds)
+        current = self.sock.gettimeout()
+        # The kernel's time begins anew after each signal, and Python's does not. Signals are the main thread's business.
+        if not self._kernel or threading.get_ident() == threading.main_thread().ident:
+            if not current or not seconds <= current <= seconds * _SLACK:
+                self.sock.settimeout(seconds)
             return
+        if current is not None:
+            self.sock.settimeout(None)
         limit = self._limits[direction]
         if not seconds <= limit <= seconds * _SLACK:
             self._limits[direction] = seconds
@@ -215,12 +251,29 @@ class Connection:
             value = struct.pack("ll", whole, int((seconds - whole) * 1e6) or (not whole))
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO if direction else socket.SO_RCVTIMEO, value)
 
+    def _is_over(self, error: OSError) -> bool:
+        """Return ``False`` for a failure to send: the server may have answered before it closed the connection.
+
+        Raises ``StoreTimeout`` if it did not read in time, and *error* if it is not the socket's.
+        """
+        if not is_ours(error):
+            raise error
+        if _is_late(error):
+            raise StoreTimeout("the request could not be sent in time") from error
+        return False
+
     def _failure(self, error: OSError) -> StoreError:
-        if isinstance(error, (TimeoutError, BlockingIOError)):
+        if _is_late(error):
             return StoreTimeout("no answer in time")
-        if self.reused and isinstance(error, ConnectionError):
-            return Closed(f"the connection was closed: {error}")
         return StoreUnreachable(f"the connection to {self.endpoint} broke: {error}")
+
+
+def _is_late(error: OSError) -> bool:
+    return isinstance(error, (TimeoutError, BlockingIOError))
+
+
+def _would_wait(error: OSError) -> bool:
+    return isinstance(error, BlockingIOError) or type(error).__name__ in _WANTS
 
 
 def is_ours(error: BaseException) -> bool:
@@ -235,7 +288,10 @@ def is_ours(error: BaseException) -> bool:
 def connect(endpoint: Endpoint, deadline: Deadline) -> Connection:
     """Open a connection. Raises ``NotSent``, or ``StoreTimeout`` if no address has answered in time."""
     host, port = endpoint.proxy or (endpoint.host, endpoint.port)
-    addresses = RESOLVER.addresses(host, port, deadline.left())
+    try:
+        addresses = RESOLVER.addresses(host, port, deadline.left())
+    except StoreUnreachable as error:
+        raise NotSent(str(error)) from error
     failure: StoreError = NotSent(f"{host} has no address")
     for number, (family, address) in enumerate(addresses):
         left = deadline.left()
@@ -253,16 +309,15 @@ def connect(endpoint: Endpoint, deadline: Deadline) -> Connection:
             if endpoint.proxy is not None:
                 _tunnel(sock, endpoint, deadline)
             return Connection(endpoint, _secured(sock, endpoint, deadline) if endpoint.is_tls else sock)
-        except OSError as error:
+        except BaseException as error:
             sock.close()
-            if not is_ours(error):
+            if isinstance(error, CloudCachedError) or not isinstance(error, (OSError, UnicodeError)):
+                raise
+            if isinstance(error, OSError) and not is_ours(error):
                 raise
             if isinstance(error, TimeoutError):
                 raise StoreTimeout(f"no TLS connection to {endpoint} in time") from error
             raise NotSent(f"no TLS connection to {endpoint}: {_explained(error)}") from error
-        except BaseException:
-            sock.close()
-            raise
     raise failure
 
 
@@ -296,7 +351,7 @@ def _tunnel(sock: socket.socket, endpoint: Endpoint, deadline: Deadline) -> None
         raise NotSent(f"the proxy answered {head.status} when it was asked for {endpoint}")
 
 
-def _explained(error: OSError) -> str:
+def _explained(error: Exception) -> str:
     text = str(getattr(error, "verify_message", "") or error)
     hint = (
         "; AWS_CA_BUNDLE names the certificates to trust" if "ertificate" in text or "CERTIFICATE" in str(error) else ""
@@ -344,12 +399,18 @@ def _context(endpoint: Endpoint) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif endpoint.ca_bundle:
-        if os.path.isdir(endpoint.ca_bundle):  # noqa: PTH112 - pathlib takes its time to import
-            context.load_verify_locations(capath=endpoint.ca_bundle)
-        else:
-            context.load_verify_locations(cafile=endpoint.ca_bundle)
+        try:
+            if os.path.isdir(endpoint.ca_bundle):  # noqa: PTH112 - pathlib takes its time to import
+                context.load_verify_locations(capath=endpoint.ca_bundle)
+            else:
+                context.load_verify_locations(cafile=endpoint.ca_bundle)
+        except OSError as error:
+            raise ConfigError(f"no certificates to trust in {endpoint.ca_bundle}: {error}") from error
     if endpoint.client_cert is not None:
-        context.load_cert_chain(*endpoint.client_cert)
+        try:
+            context.load_cert_chain(*endpoint.client_cert)
+        except OSError as error:
+            raise ConfigError(f"no client certificate in {endpoint.client_cert[0]}: {error}") from error
     log = os.environ.get("SSLKEYLOGFILE")
     if log:
         context.keylog_filename = log

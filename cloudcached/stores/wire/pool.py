@@ -6,6 +6,7 @@ import os
 from collections import deque
 from typing import Final
 
+from ...runtime.forks import PerProcess
 from .clock import monotonic
 from .connection import Connection, Deadline, Endpoint, connect
 
@@ -21,14 +22,11 @@ class Pool:
     """Thread-safe. A child closes its copies of the parent's connections, which go on in the parent."""
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
-        self._idle: dict[Endpoint, deque[Connection]] = {}
+        self._idle: PerProcess[dict[Endpoint, deque[Connection]]] = PerProcess(dict)
 
     def take(self, endpoint: Endpoint, deadline: Deadline) -> Connection:
         """Return a connection that nobody uses, the one used last first, or open one."""
-        if self._pid != os.getpid():
-            self._drop_parents()
-        idle = self._idle.get(endpoint)
+        idle = self._idle().get(endpoint)
         while idle:
             try:
                 connection = idle.pop()
@@ -49,28 +47,24 @@ class Pool:
             return
         connection.used = monotonic()
         connection.reused = True
-        idle = self._idle.get(connection.endpoint)
+        kept = self._idle()
+        idle = kept.get(connection.endpoint)
         if idle is None:
-            idle = self._idle.setdefault(connection.endpoint, deque())
+            idle = kept.setdefault(connection.endpoint, deque())
         if len(idle) < _KEPT:
             idle.append(connection)
         else:
             connection.close()
 
-    def close(self, endpoint: Endpoint) -> None:
-        """Close the connections to an endpoint that nobody uses."""
-        idle = self._idle.get(endpoint) if self._pid == os.getpid() else None
-        while idle:
-            try:
-                idle.pop().close()
-            except IndexError:
-                return
-
-    def _drop_parents(self) -> None:
-        parents, self._idle, self._pid = self._idle, {}, os.getpid()
-        for idle in parents.values():
-            for connection in idle:
-                connection.close()
+    def close(self, endpoint: Endpoint | None = None) -> None:
+        """Close the connections that nobody uses: to an endpoint, or all of them."""
+        kept = self._idle.peek() or {}
+        for idle in list(kept.values()) if endpoint is None else [kept.get(endpoint)]:
+            while idle:
+                try:
+                    idle.pop().close()
+                except IndexError:
+                    break
 
 
 POOL: Final = Pool()

@@ -18,12 +18,12 @@ from ...errors import (
     BucketMissing,
     CloudCachedError,
     NotFound,
+    PreconditionFailed,
     StoreError,
     StoreRefused,
     StoreTimeout,
     StoreUnreachable,
 )
-from ...runtime.budget import allowance
 from ...runtime.forks import PerProcess
 from ..failures import NO_ETAG, from_answer, is_bare_404, made
 from ..limits import BATCH, EMPTY_CODES, check_batch, check_metadata, check_object_key, check_range
@@ -40,7 +40,7 @@ from ..port import (
     Write,
 )
 from . import xml
-from .clock import ServerClock
+from .clock import ServerClock, monotonic
 from .connection import Deadline, Endpoint
 from .exchange import EXPECT_BYTES, Reply, exchange
 from .pool import POOL
@@ -52,6 +52,8 @@ _ANSWER_LIMIT: Final = 16 << 20
 _SECONDS_PER_PART: Final = 0.02
 #: Seconds by which a machine's clock may be off before S3 refuses its signatures.
 _SKEW_SECONDS: Final = 300.0
+_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.ASCII)
+_REGION: Final = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 _DATE: Final = re.compile(r"\w{3}, (\d\d) (\w{3}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII)
 _MONTHS: Final = {
     name: number
@@ -60,7 +62,9 @@ _MONTHS: Final = {
     )
 }
 _META: Final = "x-amz-meta-"
-_OK: Final = (200, 204, 206)
+#: Bytes of an entry besides its value: its key, its seal.
+_OVERHEAD_BYTES: Final = 1 << 20
+_EXPECTATION_FAILED: Final = 417
 
 
 class Line:
@@ -85,7 +89,10 @@ def seconds_of(date: str) -> float:
     if found is None or found[2] not in _MONTHS:
         raise StoreRefused(f"not a date of HTTP: {date[:40]!r}")
     day, _, year, hour, minute, second = found.groups()
-    return float(timegm((int(year), _MONTHS[found[2]], int(day), int(hour), int(minute), int(second), 0, 0, 0)))
+    try:
+        return float(timegm((int(year), _MONTHS[found[2]], int(day), int(hour), int(minute), int(second), 0, 0, 0)))
+    except ValueError as error:  # the year 0
+        raise StoreRefused(f"not a date of HTTP: {date[:40]!r}") from error
 
 
 class WireHead:
@@ -149,6 +156,8 @@ class WireStore(Store):
 
     def __init__(self, config: Config, locate: Callable[[], Line]) -> None:
         self._bucket = config.bucket
+        #: Bytes of an object of unknown size: one that is larger could not be read anyway.
+        self._limit = config.max_value_bytes + _OVERHEAD_BYTES
         self._line: PerProcess[Line] = PerProcess(locate)
         #: Whether the bucket was seen: only until then does a bare 404 cost a request.
         self._bucket_seen = False
@@ -161,33 +170,31 @@ class WireStore(Store):
     def get_first(self, object_key: str, length: int, *, timeout: float) -> Found:
         """Request the beginning of an object. **Cost:** 1 GET; for an empty object 1 more."""
         check_range(object_key, 0, length)
+        end = monotonic() + timeout
         try:
             ask = Ask("GET", object_key, headers={"range": f"bytes=0-{length - 1}"})
             reply = self._ask("get", object_key, ask, timeout)
         except StoreRefused as error:
             if error.code not in EMPTY_CODES:
                 raise
-            return self.get(object_key, timeout=timeout)
-        total = reply.head.headers.get("content-range", "").rpartition("/")[2]
-        if reply.head.status == 200 and reply.head.length is not None and reply.head.length <= length:  # noqa: PLR2004
-            total = str(reply.head.length)  # the whole, from a server that answers no ranges
-        if not total.isdecimal():
-            reply.close()
-            raise made(StoreRefused, "get", object_key, "the store does not answer ranges")
-        return self._object("get", object_key, reply, int(total))
+            return self.get(object_key, timeout=end - monotonic())
+        whole = reply.head.length
+        if reply.head.status == 200 and whole is not None and whole <= length:  # noqa: PLR2004
+            total = whole  # from a server that answers no ranges
+        else:
+            total = self._total(object_key, reply, 0, length)
+        return self._object("get", object_key, reply, total)
 
     def get_range(self, object_key: str, start: int, length: int, *, etag: str, timeout: float) -> Sequence[Bytes]:
         """Return a part of exactly the version *etag*. **Cost:** 1 GET."""
         check_range(object_key, start, length)
         headers = {"range": f"bytes={start}-{start + length - 1}", "if-match": f'"{etag}"'}
         reply = self._ask("get", object_key, Ask("GET", object_key, headers=headers), timeout)
-        if reply.head.status != 206:  # noqa: PLR2004
-            reply.close()
-            raise made(StoreRefused, "get", object_key, "the store does not answer ranges")
+        self._total(object_key, reply, start, length)
         found = self._object("get", object_key, reply, 0)
         if found.head.etag != etag:  # some servers ignore the condition, and answer with another version
             reply.close()
-            raise made(StoreError, "get", object_key, "another version")
+            raise made(PreconditionFailed, "get", object_key, "the object was rewritten: another version has come")
         return [found.read()]
 
     def head(self, object_key: str, *, timeout: float) -> Head:
@@ -230,6 +237,7 @@ class WireStore(Store):
             if xml.is_error(body):
                 code, message = xml.error_of(body)
                 raise from_answer("put", object_key, 500, code, message)
+            xml.check_completed(body)
 
         self._read("put", object_key, ask, timeout, check)
 
@@ -278,7 +286,11 @@ class WireStore(Store):
         query = [("encoding-type", "url"), ("list-type", "2"), ("max-keys", str(BATCH)), ("prefix", prefix)]
         if after:
             query.append(("start-after", after))
-        rows, more, _ = self._read("list", "", Ask("GET", None, query), timeout, xml.page_of)
+        end = monotonic() + timeout
+        rows, more, token = self._read("list", "", Ask("GET", None, query), timeout, xml.page_of)
+        while more and not rows:  # S3 has passed over names that were removed; only the token leads on
+            asked = Ask("GET", None, [*query, ("continuation-token", token)])
+            rows, more, token = self._read("list", "", asked, end - monotonic(), xml.page_of)
         return rows, more
 
     def close(self) -> None:
@@ -303,7 +315,7 @@ class WireStore(Store):
         length = reply.head.headers.get("content-length")
         if length is None:
             # A proxy may send an object in chunks, and a HEAD without a length: the body tells.
-            length = str(len(reply.read(1 << 40)))
+            length = str(len(_whole(operation, object_key, reply, self._limit)))
         return self._object(operation, object_key, reply, int(length))
 
     def _object(self, operation: str, object_key: str, reply: Reply, size: int) -> Found:
@@ -320,6 +332,22 @@ class WireStore(Store):
             if error.object_key or error.operation:
                 raise
             raise made(type(error), operation, object_key, str(error)) from error
+
+    @staticmethod
+    def _total(object_key: str, reply: Reply, start: int, length: int) -> int:
+        """Return the size of the object of which a range has come. Raises ``StoreRefused`` if it is not the one asked for."""
+        found = _RANGE.fullmatch(reply.head.headers.get("content-range", ""))
+        if reply.head.status != 206 or found is None:  # noqa: PLR2004
+            reply.close()
+            raise made(StoreRefused, "get", object_key, "the store does not answer ranges")
+        first, last, total = (int(number) for number in found.groups())
+        size = reply.head.length
+        if size is None:  # in chunks
+            size = len(_whole("get", object_key, reply, length))
+        if first != start or last != min(start + length, total) - 1 or size != last - first + 1:
+            reply.close()
+            raise made(StoreRefused, "get", object_key, f"another range has come: {found[0]}, {size} bytes")
+        return total
 
     def _etag(self, operation: str, object_key: str, reply: Reply) -> str:
         etag = reply.head.headers.get("etag", "").removeprefix("W/").strip('"')
@@ -344,35 +372,43 @@ class WireStore(Store):
         """
         if timeout <= 0:
             raise made(StoreTimeout, operation, object_key, "no time is left")
-        if ask.object_key is not None:
+        if ask.object_key is not None:  # an empty name would be the bucket's own
             check_object_key(operation, object_key)
-        deadline = Deadline(timeout + allowance(len(ask.body)))
+        deadline = Deadline(timeout, len(ask.body))
         line = self._line()
         try:
             reply = self._exchange(line, ask, deadline)
-            if reply.head.status not in _OK and self._learned(line, reply):
+            if not _is_good(ask, reply) and self._learned(line, reply):
                 reply.close()
                 reply = self._exchange(line, ask, deadline)
         except StoreError as error:  # from below, where the object is not known
             raise made(type(error), operation, object_key, str(error)) from error
-        if reply.head.status in _OK:
+        if _is_good(ask, reply):
             return reply
-        raise self._error(operation, object_key, ask, reply, timeout)
+        raise self._error(operation, object_key, ask, reply, deadline)
 
     @staticmethod
     def _exchange(line: Line, ask: Ask, deadline: Deadline) -> Reply:
-        keys = line.keys(deadline.left())
+        keys, headers = line.keys(deadline.left()), ask.headers
         expects = line.expects and len(ask.body) >= EXPECT_BYTES
         if expects:
-            ask = ask._replace(headers={**ask.headers, "expect": "100-continue"})
-        return exchange(line.endpoint, head_of(ask, line.place, keys, line.clock.now()), ask, deadline, expects=expects)
+            ask = ask._replace(headers={**headers, "expect": "100-continue"})
+        head = head_of(ask, line.place, keys, line.clock.now())
+        reply = exchange(line.endpoint, head, ask, deadline, expects=expects)
+        if expects and (reply.ignored_expect or reply.head.status == _EXPECTATION_FAILED):
+            line.expects = False
+            if not reply.ignored_expect:  # refused for that alone: it was not done
+                reply.close()
+                return WireStore._exchange(line, ask._replace(headers=headers), deadline)
+        return reply
 
     @staticmethod
     def _learned(line: Line, reply: Reply) -> bool:
         """Return whether an answer tells how to ask: at what time, or in which region."""
         head = reply.head
         region = head.headers.get("x-amz-bucket-region")
-        if region and region != line.place.region and head.status in (301, 307, 400):
+        is_redirect = head.status in (301, 307, 400)
+        if is_redirect and region and region != line.place.region and _REGION.fullmatch(region):
             host = line.place.host.replace(f".{line.place.region}.amazonaws.", f".{region}.amazonaws.")
             line.endpoint = line.endpoint._replace(
                 host=line.endpoint.host.replace(f".{line.place.region}.amazonaws.", f".{region}.amazonaws.")
@@ -381,13 +417,16 @@ class WireStore(Store):
             return True
         if head.status != 403 or "date" not in head.headers:  # noqa: PLR2004
             return False
-        date = seconds_of(head.headers["date"])
+        try:
+            date = seconds_of(head.headers["date"])
+        except StoreRefused:
+            return False
         if abs(date - line.clock.now()) <= _SKEW_SECONDS:
             return False
         line.clock.learn(date)
         return True
 
-    def _error(self, operation: str, object_key: str, ask: Ask, reply: Reply, timeout: float) -> CloudCachedError:
+    def _error(self, operation: str, object_key: str, ask: Ask, reply: Reply, deadline: Deadline) -> CloudCachedError:
         status = reply.head.status
         try:
             code, message = xml.error_of(_bounded(reply))
@@ -396,7 +435,7 @@ class WireStore(Store):
         reply.close()
         if is_bare_404(status, code):
             if ask.object_key is not None:
-                return self.missing(operation, object_key, timeout)
+                return self.missing(operation, object_key, deadline.remaining)
             return made(BucketMissing, operation, object_key, f"there is no bucket {self._bucket}", "404")
         return from_answer(operation, object_key, status, code, message)
 
@@ -417,7 +456,21 @@ class WireStore(Store):
         return made(NotFound, operation, object_key, "there is no such object", "404")
 
 
+def _is_good(ask: Ask, reply: Reply) -> bool:
+    """Return whether a request was done, and not only a part of it."""
+    status = reply.head.status
+    return status in (200, 204) or (status == 206 and "range" in ask.headers)  # noqa: PLR2004
+
+
 _NO_HEADERS: Final[dict[str, str]] = {}
+
+
+def _whole(operation: str, object_key: str, reply: Reply, limit: int) -> Bytes:
+    """Return a body without a length, of at most *limit* bytes."""
+    try:
+        return reply.read(limit)
+    except StoreError as error:
+        raise made(type(error), operation, object_key, str(error)) from error
 
 
 def _bounded(reply: Reply) -> bytes:

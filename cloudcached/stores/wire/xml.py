@@ -16,6 +16,8 @@ from ..port import Listed
 
 _CODE: Final = re.compile(rb"<Code>([^<]{1,200})</Code>")
 _MESSAGE: Final = re.compile(rb"<Message>([^<]{1,2000})</Message>")
+_SIZE: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+_ERROR: Final = re.compile(rb"<Error[\s>]")
 
 
 def error_of(body: bytes) -> tuple[str, str]:
@@ -46,11 +48,17 @@ def _rows(root: ET.Element, space: str) -> Iterator[Listed]:
             yield Listed(
                 unquote(name) if is_quoted else name,
                 row.findtext(etag, "").strip('"'),
-                int(row.findtext(size, "")),
+                _size(row.findtext(size, "")),
                 _moment(row.findtext(modified, "")),
             )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise StoreUnreachable(f"a row of a listing is damaged: {error}") from error
+
+
+def _size(text: str) -> int:
+    if _SIZE.fullmatch(text) is None:
+        raise ValueError(f"the size {text[:40]!r}")
+    return int(text)
 
 
 @lru_cache(1024)  # rows were often written in the same second
@@ -73,8 +81,13 @@ def _escaped(text: str) -> str:
 
 
 def delete_errors(body: bytes) -> list[tuple[str, str, str]]:
-    """Return key, code and message of each object that DeleteObjects has left."""
+    """Return key, code and message of each object that DeleteObjects has left.
+
+    Raises ``StoreUnreachable`` for what is not its answer: nothing may count as removed by it.
+    """
     root = _parsed(body)
+    if not root.tag.endswith("DeleteResult"):
+        raise StoreUnreachable(f"not an answer to DeleteObjects, but {root.tag[:80]}")
     space = root.tag[: root.tag.rfind("}") + 1]
     fields = [f"{space}{name}" for name in ("Key", "Code", "Message")]
     return [tuple(row.findtext(name, "") for name in fields) for row in root.iterfind(f"{space}Error")]  # type: ignore[misc]
@@ -100,13 +113,20 @@ def upload_id(body: bytes) -> str:
     return found
 
 
+def check_completed(body: bytes) -> None:
+    """Raise ``StoreUnreachable`` for what is not the answer to a completed upload."""
+    root = _parsed(body)
+    if not root.tag.endswith("CompleteMultipartUploadResult"):
+        raise StoreUnreachable(f"not a completed upload, but {root.tag[:80]}")
+
+
 def is_error(body: bytes) -> bool:
     """Return whether a body with the status 200 is an error all the same: S3 answers some requests before they fail."""
-    return b"<Error>" in body[:4096].lstrip() or b"<Error " in body[:4096]
+    return _ERROR.search(body) is not None
 
 
 def _parsed(body: bytes) -> ET.Element:
     try:
         return ET.fromstring(body)  # noqa: S314 - as above
-    except ET.ParseError as error:
+    except (ET.ParseError, ValueError, LookupError) as error:  # the last two: encodings that there are not
         raise StoreUnreachable(f"the answer is not XML: {error}") from error

@@ -1,0 +1,68 @@
+"""Fixtures for the wire: certificates, and a watchdog, since what hangs must not hang the suite."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tls_proxy import Authority
+
+from cloudcached.stores.wire.pool import POOL
+
+#: Seconds: only what hangs for good takes as long.
+PATIENCE = 120
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Give a certificate authority of this session's own."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(autouse=True)
+def _watchdog() -> Iterator[None]:
+    """Fail what hangs."""
+
+    def bark(*_: object) -> None:
+        raise AssertionError("still not over")
+
+    assert threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGALRM, bark)
+    signal.alarm(PATIENCE)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def open_files() -> set[str]:
+    """Return what this process's descriptors lead to, sockets alone."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(entry.readlink())
+        except OSError:  # that of the listing itself
+            continue
+        if target.startswith("socket:"):
+            found.add(target)
+    return found
+
+
+@pytest.fixture
+def no_leak() -> Iterator[None]:
+    """Let no socket stay open that was not there before, kept connections aside: those are closed first."""
+    before, threads = open_files(), threading.active_count()
+    yield
+    drop_idle()
+    assert open_files() <= before
+    assert threading.active_count() <= threads
+
+
+def drop_idle() -> None:
+    """Close all kept connections."""
+    for endpoint in list(POOL._idle):
+        POOL.close(endpoint)
