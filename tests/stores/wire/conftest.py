@@ -54,15 +54,9 @@ def open_files() -> set[str]:
 
 @pytest.fixture
 def no_leak() -> Iterator[None]:
-    """Let no socket stay open that was not there before, kept connections aside: those are closed first."""
+    """Let no socket and no thread stay that was not there before. To be named first, so that it looks last."""
     before, threads = open_files(), threading.active_count()
     yield
-    drop_idle()
+    POOL.close()
     assert open_files() <= before
     assert threading.active_count() <= threads
-
-
-def drop_idle() -> None:
-    """Close all kept connections."""
-    for endpoint in list(POOL._idle):
-        POOL.close(endpoint)
