@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -158,6 +159,8 @@ def test_regions(region: str, endpoint: str, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_variables(variables: dict[str, str], endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if variables.get("AWS_DEFAULT_REGION") == "" and find_spec("awscrt"):
+        pytest.skip("botocore signs by awscrt where that is installed, which refuses an empty region")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     if "AWS_S3_US_EAST_1_REGIONAL_ENDPOINT" in variables:
