@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,6 +22,7 @@ from ...runtime.forks import PerProcess
 from .answer import head_end, parse_head
 from .clock import monotonic
 from .resolver import RESOLVER
+from .signals import is_ours
 
 if TYPE_CHECKING:
     import ssl
@@ -111,7 +113,8 @@ class Connection:
         self._poll: Any = None
 
     def __del__(self) -> None:
-        self.sock.close()
+        if not sys.is_finalizing():  # gevent's modules are gone by then
+            self.sock.close()
 
     def send(self, data: Bytes, deadline: Deadline, heard: Callable[[bytes], bool]) -> bool:
         """Send bytes that the kernel takes as a whole, as a rule; returns and raises what ``send_piece`` does."""
@@ -276,15 +279,6 @@ def _would_wait(error: OSError) -> bool:
     return isinstance(error, BlockingIOError) or type(error).__name__ in _WANTS
 
 
-def is_ours(error: BaseException) -> bool:
-    """Return whether a socket raised it; an exception of a signal handler has a frame of its own behind ours."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
-    return module.partition(".")[0] in ("cloudcached", "socket", "ssl", "gevent", "eventlet", "select")
-
-
 def connect(endpoint: Endpoint, deadline: Deadline) -> Connection:
     """Open a connection. Raises ``NotSent``, or ``StoreTimeout`` if no address has answered in time."""
     host, port = endpoint.proxy or (endpoint.host, endpoint.port)
@@ -405,11 +399,15 @@ def _context(endpoint: Endpoint) -> ssl.SSLContext:
             else:
                 context.load_verify_locations(cafile=endpoint.ca_bundle)
         except OSError as error:
+            if not is_ours(error):
+                raise
             raise ConfigError(f"no certificates to trust in {endpoint.ca_bundle}: {error}") from error
     if endpoint.client_cert is not None:
         try:
             context.load_cert_chain(*endpoint.client_cert)
         except OSError as error:
+            if not is_ours(error):
+                raise
             raise ConfigError(f"no client certificate in {endpoint.client_cert[0]}: {error}") from error
     log = os.environ.get("SSLKEYLOGFILE")
     if log:

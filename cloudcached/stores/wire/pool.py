@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections import deque
 from typing import Final
@@ -68,3 +69,4 @@ class Pool:
 
 
 POOL: Final = Pool()
+atexit.register(POOL.close)

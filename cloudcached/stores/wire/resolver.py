@@ -6,17 +6,17 @@ seconds; older ones are used while the resolver is late, or fails.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - getaddrinfo would import it, and a child forked meanwhile wait for it for ever
 import socket
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as Late
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from ...errors import StoreTimeout, StoreUnreachable
 from ...runtime.forks import PerProcess
 from .clock import monotonic
+from .signals import is_ours
 
 Address = tuple[int, Any]
 
@@ -45,14 +45,15 @@ class _Lookup(threading.Thread):
 
     def __init__(self, host: str, port: int, found: Callable[[tuple[Address, ...]], tuple[Address, ...]]) -> None:
         super().__init__(name="cloudcached-dns", daemon=True)
-        self.answer: Future[tuple[Address, ...]] = Future()
+        self.addresses: tuple[Address, ...] = ()
+        self.error: Exception | None = None
         self._host, self._port, self._found = host, port, found
 
     def run(self) -> None:
         try:
-            self.answer.set_result(self._found(_look(self._host, self._port)))
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            self.answer.set_exception(error)
+            self.addresses = self._found(_look(self._host, self._port))
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            self.error = error
 
 
 class Resolver:
@@ -71,7 +72,9 @@ class Resolver:
             return known.addresses
         try:
             return self._looked_up(host, port, seconds if known is None else min(seconds / 4, _LATE_SECONDS))
-        except (OSError, UnicodeError, StoreTimeout) as error:  # UnicodeError: a name that none can be
+        except (OSError, UnicodeError) as error:  # UnicodeError: what cannot be a name
+            if isinstance(error, OSError) and not is_ours(error):
+                raise
             if known is not None:
                 return known.addresses
             if isinstance(error, StoreTimeout):
@@ -98,10 +101,12 @@ class Resolver:
             except RuntimeError:  # the process is ending
                 return found(_look(host, port))
             running[host, port] = lookup
-        try:
-            return lookup.answer.result(seconds)
-        except Late:
-            raise StoreTimeout(f"the address of {host} was not found in time") from None
+        lookup.join(seconds)
+        if lookup.is_alive():
+            raise StoreTimeout(f"the address of {host} was not found in time")
+        if lookup.error is not None:
+            raise lookup.error
+        return lookup.addresses
 
     def _found(self, host: str, port: int, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
         """Remember addresses; return them with the one that worked last before the others."""
