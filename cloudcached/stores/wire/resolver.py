@@ -35,6 +35,7 @@ class _State:
     """What one process knows, and asks now."""
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
         self.known: dict[tuple[str, int], _Known] = {}
         #: One thread for each host, however many ask: one that hangs would be followed by hundreds.
         self.running: dict[tuple[str, int], _Lookup] = {}
@@ -92,15 +93,17 @@ class Resolver:
         found = partial(self._found, host, port)
         if host.replace(".", "").isdigit() or ":" in host:
             return found(_look(host, port))  # an address: nobody is asked
-        running = self._state().running
-        lookup = running.get((host, port))
-        if lookup is None or not lookup.is_alive():
-            lookup = _Lookup(host, port, found)
-            try:
-                lookup.start()
-            except RuntimeError:  # the process is ending
-                return found(_look(host, port))
-            running[host, port] = lookup
+        state = self._state()
+        with state.lock:
+            lookup = state.running.get((host, port))
+            if lookup is None or not lookup.is_alive():
+                lookup = state.running[host, port] = _Lookup(host, port, found)
+                try:
+                    lookup.start()
+                except RuntimeError:  # the process is ending
+                    lookup = None
+        if lookup is None:
+            return found(_look(host, port))
         lookup.join(seconds)
         if lookup.is_alive():
             raise StoreTimeout(f"the address of {host} was not found in time")
