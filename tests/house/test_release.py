@@ -75,6 +75,8 @@ OTHER_REASONS = {
     "needs fork",
     "there is no bash",
     "the session's async methods came with Django 5.1",
+    "botocore signs by awscrt where that is installed, which refuses an empty region",
+    "this machine has no IPv6",
 }
 
 

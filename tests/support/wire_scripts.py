@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+
+from peer import Peer, Stage, answered
 
 #: What each script begins with: a store on the server of its arguments.
 START = """
@@ -49,3 +52,13 @@ def run(script: str, url: str, bundle: str = "", before: str = "", *, quiet: boo
     if quiet:
         assert not done.stderr, done.stderr
     return done.stdout
+
+
+Staged = Callable[[Callable[[Peer], None]], Stage]
+
+
+def sized(peer: Peer) -> None:
+    """Answer each request with as many bytes as its name ends with."""
+    while asked := peer.request():
+        size = int(asked.target.rpartition("-")[2])
+        peer.send(answered(asked, b"" if asked.method == "PUT" else asked.target.encode().ljust(size)))

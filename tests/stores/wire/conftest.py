@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from peer import Stage
 from tls_proxy import Authority
+from wire_scripts import Staged
 
 from cloudcached.stores.wire.pool import POOL
 
@@ -60,3 +62,21 @@ def no_leak() -> Iterator[None]:
     POOL.close()
     assert open_files() <= before
     assert threading.active_count() <= threads
+
+
+@pytest.fixture(params=["", "1.2", "1.3"], ids=["http", "TLS 1.2", "TLS 1.3"])
+def version(request: pytest.FixtureRequest) -> str:
+    """Give a version of TLS, or none."""
+    return request.param
+
+
+@pytest.fixture
+def staged(version: str, authority: Authority) -> Staged:
+    """Return a function that makes a stage of this version."""
+    return lambda play: Stage(play, authority.context(version) if version else None)
+
+
+@pytest.fixture
+def bundle(version: str, authority: Authority) -> str:
+    """Give the certificates to trust."""
+    return authority.bundle if version else ""
