@@ -146,7 +146,8 @@ class Reply:
             got = min(len(self._begun), length)
             view[:got] = self._begun[:got]
             while got < length:
-                count = connection.recv_into(view[got:], self._deadline)
+                with view[got:] as rest:  # what an exception's frames keep must not keep the buffer
+                    count = connection.recv_into(rest, self._deadline)
                 if not count:
                     raise self._early(got, length)
                 got += count

@@ -9,6 +9,7 @@ import sys
 import termios
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -462,6 +463,29 @@ def test_an_answer_that_was_closed_is_not_an_empty_one(staged: Staged) -> None:
     assert b"".join(found.pieces()) == b"x" * 100_000
     with pytest.raises(StoreUnreachable):
         found.read()
+
+
+def test_an_error_keeps_no_part_of_the_body_s_buffer(staged: Staged) -> None:
+    """Its frames live on for as long as it does, and a buffer of which there are views cannot be freed."""
+
+    def play(peer: Peer) -> None:
+        peer.request()
+        peer.send(headed(200, {"ETag": ETAG, "Content-Length": "3000000"}, b"x" * 1_000_000))
+        peer.stage.over.wait()
+
+    _, store = staged(play)
+    with pytest.raises(StoreTimeout) as caught:
+        store.get("a", timeout=SHORT).read()
+    error: BaseException | None = caught.value
+    views = []
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            views += [value for value in frame.f_locals.values() if isinstance(value, memoryview)]
+        error = error.__cause__
+    assert views
+    for view in views:
+        with pytest.raises(ValueError, match="released"):
+            view.tobytes()
 
 
 # Conditions
