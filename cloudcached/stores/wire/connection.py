@@ -13,6 +13,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
+from threading import get_ident, main_thread
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..._types import Bytes
@@ -89,13 +90,13 @@ class Deadline:
         if left <= 0:
             raise StoreTimeout("the answer was not complete in time")
         patience = self._patience
-        return min(patience, left)
+        return patience if patience < left else left  # noqa: FURB136 - min() is a call, and this is asked for each step
 
 
 class Connection:
     """A connection to an endpoint. One thread uses it at a time. One that is forgotten closes itself."""
 
-    __slots__ = ("_kernel", "_limits", "_poll", "endpoint", "made", "pid", "reused", "sock", "used")
+    __slots__ = ("_kernel", "_limits", "_main", "_poll", "endpoint", "made", "pid", "reused", "sock", "used")
 
     def __init__(self, endpoint: Endpoint, sock: Any) -> None:
         self.sock = sock
@@ -109,6 +110,8 @@ class Connection:
         # three times: with 8 threads that is 20,100 requests a second against 11,700. TLS waits again by itself when
         # the kernel's time is over, and gevent's sockets are not the kernel's.
         self._kernel = _HAS_POLL and not endpoint.is_tls and type(sock).__module__ == "socket"
+        #: The thread that gets the signals.
+        self._main = main_thread().ident
         self._limits = [0.0, 0.0]
         self._poll: Any = None
 
@@ -241,7 +244,7 @@ class Connection:
         """Let the next read (0) or write (1) take *seconds*."""
         current = self.sock.gettimeout()
         # The kernel's time begins anew after each signal, and Python's does not. Signals are the main thread's business.
-        if not self._kernel or threading.get_ident() == threading.main_thread().ident:
+        if not self._kernel or get_ident() == self._main:
             if not current or not seconds <= current <= seconds * _SLACK:
                 self.sock.settimeout(seconds)
             return

@@ -40,10 +40,12 @@ class Reply:
 
     __slots__ = ("_begun", "_body", "_connection", "_deadline", "head", "ignored_expect")
 
-    def __init__(self, head: Head, begun: bytes, connection: Connection, deadline: Deadline) -> None:
+    def __init__(
+        self, head: Head, begun: bytes, connection: Connection, deadline: Deadline, *, ignored_expect: bool
+    ) -> None:
         self.head = head
         #: Whether the server said nothing when it was asked whether it wants the body.
-        self.ignored_expect = False
+        self.ignored_expect = ignored_expect
         #: The body, once it was read.
         self._body: Bytes | None = None
         self._connection: Connection | None = connection
@@ -197,15 +199,14 @@ class Reply:
 class _Heard:
     """What the server says before a request was sent as a whole."""
 
-    __slots__ = ("_interim", "_method", "data", "may_proceed", "was_silent")
+    #: What has come of the answer.
+    data = b""
+    #: Whether it wants the body, and whether it said nothing when it was asked that.
+    may_proceed = was_silent = False
+    _interim = 0
 
     def __init__(self, method: str) -> None:
         self._method = method
-        self._interim = 0
-        #: What has come of the answer.
-        self.data = b""
-        #: Whether it wants the body, and whether it said nothing when it was asked that.
-        self.may_proceed = self.was_silent = False
 
     def __call__(self, data: bytes) -> bool:
         """Take bytes; return whether they begin the answer. Interim answers are passed over."""
@@ -235,11 +236,10 @@ def exchange(endpoint: Endpoint, head: bytes, ask: Ask, deadline: Deadline, *, e
         answered, begun = _answered(connection, ask.method, heard.data, deadline)
         if is_early or not is_sent:
             answered = answered._replace(stays=False)
-        reply = Reply(answered, begun, connection, deadline)
+        reply = Reply(answered, begun, connection, deadline, ignored_expect=heard.was_silent)
     except BaseException:
         connection.close()
         raise
-    reply.ignored_expect = heard.was_silent
     try:
         reply.begin()
     except BaseException:

@@ -7,7 +7,6 @@ import os
 from collections import deque
 from typing import Final
 
-from ...runtime.forks import PerProcess
 from .clock import monotonic
 from .connection import Connection, Deadline, Endpoint, connect
 
@@ -23,11 +22,15 @@ class Pool:
     """Thread-safe. A child closes its copies of the parent's connections, which go on in the parent."""
 
     def __init__(self) -> None:
-        self._idle: PerProcess[dict[Endpoint, deque[Connection]]] = PerProcess(dict)
+        # Not a PerProcess, which takes two more calls for each request.
+        self._pid = os.getpid()
+        self._idle: dict[Endpoint, deque[Connection]] = {}
 
     def take(self, endpoint: Endpoint, deadline: Deadline) -> Connection:
         """Return a connection that nobody uses, the one used last first, or open one."""
-        idle = self._idle().get(endpoint)
+        if self._pid != os.getpid():
+            self._forget()
+        idle = self._idle.get(endpoint)
         while idle:
             try:
                 connection = idle.pop()
@@ -48,10 +51,9 @@ class Pool:
             return
         connection.used = monotonic()
         connection.reused = True
-        kept = self._idle()
-        idle = kept.get(connection.endpoint)
+        idle = self._idle.get(connection.endpoint)
         if idle is None:
-            idle = kept.setdefault(connection.endpoint, deque())
+            idle = self._idle.setdefault(connection.endpoint, deque())
         if len(idle) < _KEPT:
             idle.append(connection)
         else:
@@ -59,13 +61,19 @@ class Pool:
 
     def close(self, endpoint: Endpoint | None = None) -> None:
         """Close the connections that nobody uses: to an endpoint, or all of them."""
-        kept = self._idle.peek() or {}
+        if self._pid != os.getpid():
+            self._forget()
+        kept = self._idle
         for idle in list(kept.values()) if endpoint is None else [kept.get(endpoint)]:
             while idle:
                 try:
                     idle.pop().close()
                 except IndexError:
                     break
+
+    def _forget(self) -> None:
+        """Begin anew in a child: its copies of the parent's connections close themselves, one that is in use does not."""
+        self._idle, self._pid = {}, os.getpid()
 
 
 POOL: Final = Pool()

@@ -378,13 +378,15 @@ class WireStore(Store):
         line = self._line()
         try:
             reply = self._exchange(line, ask, deadline)
-            if not _is_good(ask, reply) and self._learned(line, reply):
+            if _is_good(ask, reply):
+                return reply
+            if self._learned(line, reply):
                 reply.close()
                 reply = self._exchange(line, ask, deadline)
+                if _is_good(ask, reply):
+                    return reply
         except StoreError as error:  # from below, where the object is not known
             raise made(type(error), operation, object_key, str(error)) from error
-        if _is_good(ask, reply):
-            return reply
         raise self._error(operation, object_key, ask, reply, deadline)
 
     @staticmethod
