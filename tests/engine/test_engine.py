@@ -99,7 +99,8 @@ class TestFailures:
         bench.store.script(step, *[fail(StoreBusy(f"{number}")) for number in range(10_000)])
         with pytest.raises((StoreBusy, PartialFailure)):
             VERBS[verb](bench.client)
-        assert 3 < bench.clock.monotonic() <= 5
+        # DeleteObjects has a little more than the timeout: 20 ms a key.
+        assert 3 < bench.clock.monotonic() <= 5 + 0.02 * (step == "delete_many")
         assert 10 < bench.tries.count(step) < 60
 
     def test_the_timeout_option_is_the_budget(self, clock):
