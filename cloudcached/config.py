@@ -27,7 +27,7 @@ S3_SETTINGS: Final = (
 )
 #: boto3's own names for server-side encryption.
 SSE_SETTINGS: Final = ("SSEKMSKeyId", "ServerSideEncryption")
-TRANSPORTS: Final = ("auto", "boto3", "obstore", "wire")
+TRANSPORTS: Final = ("auto", "wire", "boto3")
 CONDITIONAL_WRITES: Final = ("auto", "trust", "probe", "best_effort")
 READ_ONLY: Final = ("drop", "refuse")
 
@@ -189,7 +189,10 @@ def _check_bytes_or_none(name: str, value: object) -> int | None:
 
 
 def _check_transport(name: str, value: object) -> str:
-    return _one_of(name, value, TRANSPORTS)
+    try:
+        return _one_of(name, value, TRANSPORTS)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; the native client of early versions was removed") from None
 
 
 def _check_conditional_writes(name: str, value: object) -> str:

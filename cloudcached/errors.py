@@ -25,7 +25,7 @@
         |   `-- CircuitOpen                     no request was sent, since the store was unreachable a moment ago
         `-- StoreTimeout         (TimeoutError)     retryable: no answer in time
 
-Exceptions of other libraries (botocore, obstore, sockets) are mapped onto this tree in the stores and nowhere else. For
+Exceptions of other libraries (botocore, sockets) are mapped onto this tree in the stores and nowhere else. For
 a write, everything that is not an answer means "unknown", not "no".
 """
 

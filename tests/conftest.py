@@ -187,7 +187,7 @@ def any_url(request: pytest.FixtureRequest, servers: Callable[[str], S3Server], 
 def loopback_only() -> Iterator[None]:
     """Cut the session off from AWS: nothing of the user's credentials and profiles, and no host but loopback.
 
-    A proxy that does not exist stops boto3, obstore (whose sockets Python does not see) and child processes alike.
+    A proxy that does not exist stops boto3, the wire and child processes alike.
     """
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:

@@ -1,8 +1,4 @@
-"""The one bounded thread pool of a process: bulk calls fan out over it, and async versions of methods run on it.
-
-Threads beat native async here: obstore's async calls cost twice the CPU time of its sync ones, and reach less than
-half their rate.
-"""
+"""The one bounded thread pool of a process: bulk calls fan out over it, and async versions of methods run on it."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ from .._types import Clock
 from ..config import Config
 from .boto3.store import S3Store
 from .conditions import Conditions
-from .native.store import FastS3Store
 from .port import Store
+from .transport import Transport
 
 
 def open_store(config: Config, clock: Clock) -> Store:
@@ -16,11 +16,5 @@ def open_store(config: Config, clock: Clock) -> Store:
         from .memory import MemoryStore, objects_named  # noqa: PLC0415 - a cache in a bucket does not need it
 
         return MemoryStore(objects_named(config.bucket), clock)
-    if config.transport == "wire":
-        from .transport import Transport  # noqa: PLC0415 - chosen by name only, so far
-
-        wire = Transport(config)
-        return Conditions(wire, config, wire.sessions)
-    inner = S3Store(config)
-    store = inner if config.transport == "boto3" else FastS3Store(config, inner)
-    return Conditions(store, config, inner.sessions)
+    store = S3Store(config) if config.transport == "boto3" else Transport(config)
+    return Conditions(store, config, store.sessions)

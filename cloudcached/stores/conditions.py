@@ -28,9 +28,9 @@ from ..config import Config
 from ..entry.keys import Names
 from ..errors import ConditionsIgnored, NotFound, PreconditionFailed, StoreError, StoreRefused, StoreTimeout
 from ..runtime.forks import PerProcess
+from .boto3.chain import Unsupported, locate
 from .boto3.session import Sessions
 from .failures import made
-from .native.settings import Untranslatable, translate
 from .port import ABSENT, ALWAYS, Matches, Store, When, Write
 from .wrapper import Wrapper
 
@@ -62,8 +62,8 @@ _known()  # now, so that two threads do not make one each
 def endpoint_of(config: Config, sessions: Sessions) -> str:
     """Return the URL that requests go to. Raises ``ConfigError`` if boto3 refuses its settings."""
     try:
-        return str(translate(config, sessions).config["endpoint"])  # often without loading boto3
-    except Untranslatable:
+        return locate(config, sessions).endpoint  # often without loading boto3
+    except Unsupported:
         return sessions.connection().client.meta.endpoint_url
 
 

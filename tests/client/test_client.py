@@ -65,7 +65,3 @@ class TestBoto3(S3Contract):
 
 class TestWire(S3Contract):
     options: ClassVar = {"transport": "wire", "signing_key": "a secret"}
-
-
-class TestObstore(S3Contract):
-    options: ClassVar = {"transport": "obstore", "signing_key": "a secret"}

@@ -150,7 +150,7 @@ def test_an_unknown_option_is_refused_with_the_known_ones():
         ({"timeout": "5"}, "not '5'"),
         ({"timeout": None}, "not None"),
         ({"timeout": True}, "not True"),
-        ({"transport": "urllib"}, "transport is one of auto, boto3, obstore"),
+        ({"transport": "urllib"}, "transport is one of auto, wire, boto3"),
         ({"transport": None}, "one of"),
         ({"transport": ["auto"]}, "one of"),
         ({"compress_min_bytes": -1}, "compress_min_bytes is a number of bytes, zero or more, not -1"),
@@ -317,7 +317,7 @@ def test_a_client_is_made_without_asking_anybody(monkeypatch):
         raise AssertionError("a constructor does no I/O")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    for transport in ("auto", "boto3", "obstore"):
+    for transport in ("auto", "boto3", "wire"):
         Client("s3://no-such-bucket/p", transport=transport)
 
 

@@ -31,7 +31,7 @@ def options(proxy: FaultProxy, server: Any) -> dict[str, Any]:
     return {"timeout": 30.0, "s3": settings_for(server, proxy.endpoint)}
 
 
-@pytest.fixture(params=["obstore", "boto3"])
+@pytest.fixture(params=["wire", "boto3"])
 def client(request: pytest.FixtureRequest, s3_url: str, options: dict[str, Any]) -> Iterator[Client]:
     """Give a client whose answers may get lost."""
     with Client(s3_url, transport=request.param, **options) as client:

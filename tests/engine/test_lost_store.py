@@ -61,7 +61,7 @@ def store(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own
     store("stop")
 
 
-@pytest.fixture(params=["obstore", "boto3"])
+@pytest.fixture(params=["wire", "boto3"])
 def open_client(request: pytest.FixtureRequest, store: OwnStore) -> Iterator[Callable[..., Client]]:
     """Give a function that opens clients of one cache on the store."""
     url = f"s3://own/{uuid.uuid4().hex}"

@@ -61,7 +61,7 @@ def proxy(server: Any) -> Iterator[FaultProxy]:
         yield proxy
 
 
-@pytest.fixture(params=["obstore", "boto3"])
+@pytest.fixture(params=["wire", "boto3"])
 def open_client(
     request: pytest.FixtureRequest, s3_url: str, server: Any, proxy: FaultProxy
 ) -> Iterator[Callable[..., Client]]:

@@ -141,7 +141,7 @@ def headers() -> Iterator[list[dict[str, str]]]:
     server.server_close()
 
 
-@pytest.mark.parametrize("transport", ["boto3", "obstore"])
+@pytest.mark.parametrize("transport", ["boto3", "wire"])
 def test_server_side_encryption_is_asked_for(headers: list[dict[str, str]], transport: str) -> None:
     credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
     cache = Client(

@@ -86,7 +86,7 @@ def test_the_metadata_comes_back(expires_ms, created_ms, recent, fresh_ms, cost_
 
 @pytest.mark.parametrize("signing_key", [None, "a secret"])
 def test_what_every_store_passes_on_unharmed(signing_key):
-    """Ceph turns _ into -, a tab breaks the signature of the request, a newline kills obstore."""
+    """Ceph turns _ into -, a tab breaks the signature of the request, a newline ends a header."""
     for value in SAMPLES.values() if signing_key else {**BASE, **HARMLESS}.values():
         entry = packed(codec(signing_key=signing_key), place("k\n\t_é"), value, expires_ms=None)
         for name, text in entry.metadata.items():

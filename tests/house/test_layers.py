@@ -34,7 +34,6 @@ BORDERS = {
     "boto3": ("cloudcached.stores.boto3",),
     "botocore": ("cloudcached.stores.boto3",),
     "blake3": ("cloudcached.entry.signing",),
-    "obstore": ("cloudcached.stores.native",),
     "opentelemetry": ("cloudcached.metrics.opentelemetry",),
     "prometheus_client": ("cloudcached.metrics.prometheus",),
     "diskcache": ("cloudcached.near.raw_disk",),

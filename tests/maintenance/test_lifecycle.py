@@ -119,7 +119,7 @@ def test_locks_carry_no_tag(clock: FakeClock) -> None:
     assert [found.tags for found in objects_named("locks").by_name.values()] == [{}]
 
 
-@pytest.mark.parametrize("transport", ["boto3", "obstore"])
+@pytest.mark.parametrize("transport", ["boto3", "wire"])
 def test_tags_reach_the_bucket(server: Any, s3_url: str, transport: str) -> None:
     with Client(s3_url, expiry_tags=True, transport=transport) as client:
         client.put("k", "v", 5 * DAY)

@@ -342,7 +342,7 @@ def test_a_store_without_conditions_gets_a_grace(monkeypatch: pytest.MonkeyPatch
         assert stub.objects == {}
 
 
-@pytest.mark.parametrize("transport", ["boto3", "obstore"])
+@pytest.mark.parametrize("transport", ["boto3", "wire"])
 def test_on_a_server_rewritten_entries_are_spared(server: Any, s3_url: str, clock: FakeClock, transport: str) -> None:
     """Each key is written anew after it was seen expired and before its removal: not one of these writes is lost."""
     keys = [f"k{number}" for number in range(40)]

@@ -259,7 +259,7 @@ def test_an_expired_entry_is_not_revived_by_a_304(cache: Client, store: Counting
     assert store.bodies == 0
 
 
-@pytest.mark.parametrize("transport", ["obstore", "boto3"])
+@pytest.mark.parametrize("transport", ["wire", "boto3"])
 def test_an_unchanged_page_costs_a_304(server: Any, s3_url: str, clock: FakeClock, transport: str):
     answers = []
 

@@ -20,7 +20,7 @@ from crew import together
 
 pytestmark = pytest.mark.slow
 
-#: Seconds. The promise is one; the rest is for a busy machine that imports boto3.
+#: Seconds. The promise is one; the rest is for a busy machine.
 AT_ONCE = 5.0
 ASIDE = "is accessed through boto3"
 
@@ -96,9 +96,7 @@ class TestGunicorn:
             assert parent not in workers
             os.kill(max(workers), signal.SIGKILL)  # gunicorn forks another one
             assert visit(address)["preloaded"] == parent
-            lines = [line for line in log.read_text().splitlines() if ASIDE in line]
-        assert len(workers) <= len(lines) <= 4  # one for each worker that was asked, and the one after the kill
-        assert all("forked" in line for line in lines)
+            assert ASIDE not in log.read_text()
 
     def test_without_preload(self, s3_url: str, server: Any, tmp_path: Path) -> None:
         with gunicorn(tmp_path, s3_url, "--workers", "2", "--threads", "4") as (address, log):
@@ -107,8 +105,5 @@ class TestGunicorn:
 
     def test_with_gevent(self, s3_url: str, server: Any, tmp_path: Path) -> None:
         with gunicorn(tmp_path, s3_url, "--workers", "2", "--worker-class", "gevent") as (address, log):
-            visits = self.check(address, 30, exact=server.is_real)
-            workers = {visit["pid"] for visit in visits}
-            lines = [line for line in log.read_text().splitlines() if ASIDE in line]
-        assert len(lines) == len(workers)
-        assert all("gevent" in line for line in lines)
+            self.check(address, 30, exact=server.is_real)
+            assert ASIDE not in log.read_text()

@@ -15,7 +15,6 @@ from scripted_server import ScriptedServer, answer
 from cloudcached.config import Config
 from cloudcached.stores.boto3.deadlines import Deadline, Upload
 from cloudcached.stores.boto3.store import S3Store
-from cloudcached.stores.native.store import FastS3Store
 from cloudcached.stores.port import Store
 from cloudcached.stores.transport import Transport
 
@@ -23,9 +22,7 @@ from cloudcached.stores.transport import Transport
 @functools.cache
 def _store_on(endpoint: str, bucket: str, transport: str) -> Store:
     config = Config.parse(f"s3://{bucket}", {"transport": transport, "s3": {"endpoint_url": endpoint}})
-    if transport == "boto3":
-        return S3Store(config)
-    return Transport(config) if transport == "wire" else FastS3Store(config, S3Store(config))
+    return S3Store(config) if transport == "boto3" else Transport(config)
 
 
 def store_on(url: str, transport: str) -> Store:
@@ -54,23 +51,11 @@ class OnS3(ObjectStoreContract, MissingBucketContract):
 
 
 class TestBoto3(OnS3):
-    transports = ("boto3", "obstore")
-
-
-class TestObstore(OnS3):
-    transports = ("obstore", "boto3")
+    transports = ("boto3", "wire")
 
 
 class TestWire(OnS3):
     transports = ("wire", "boto3")
-
-
-class TestBoto3BesideTheWire(OnS3):
-    transports = ("boto3", "wire")
-
-
-class TestWireBesideObstore(OnS3):
-    transports = ("wire", "obstore")
 
 
 def test_what_a_part_is_signed_with() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from typing import Any
 
 import boto3
@@ -122,10 +121,7 @@ def test_the_option(any_url: str) -> None:
     assert client.clear() == 2
 
 
-def test_only_the_name_chooses_it_so_far() -> None:
-    clock = FakeClock()
-    for name, kind in (("wire", Transport), ("boto3", S3Store)):
-        store: Any = open_store(Config.parse(f"s3://{uuid.uuid4().hex}", {"transport": name}), clock)
+def test_the_wire_is_the_default() -> None:
+    for options, kind in (({}, Transport), ({"transport": "wire"}, Transport), ({"transport": "boto3"}, S3Store)):
+        store: Any = open_store(Config.parse("s3://bucket", options), FakeClock())
         assert type(store.inner) is kind
-    default: Any = open_store(Config.parse("s3://bucket", {}), clock)
-    assert not isinstance(default.inner, Transport)

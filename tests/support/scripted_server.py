@@ -208,15 +208,6 @@ def in_turn(*steps: Step) -> Step:
     return step
 
 
-def by_client(*, obstore: Step, boto3: Step) -> Step:
-    """Answer the two clients differently."""
-
-    def step(request: Request, connection: socket.socket) -> None:
-        (boto3 if "Boto3" in request.headers.get("user-agent", "") else obstore)(request, connection)
-
-    return step
-
-
 @contextlib.contextmanager
 def refusing() -> Iterator[str]:
     """Yield an endpoint on which nobody listens."""

@@ -25,7 +25,7 @@ import django
 django.setup()
 from django.core.cache import cache
 cache.key_prefix
-heavy = {name for name in sys.modules if name.partition(".")[0] in {"boto3", "botocore", "obstore", "moto", "numpy"}}
+heavy = {name for name in sys.modules if name.partition(".")[0] in {"boto3", "botocore", "moto", "numpy"}}
 print(sorted(heavy))
 """
 

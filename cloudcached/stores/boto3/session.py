@@ -17,7 +17,6 @@ from .listing import read_listing
 
 if TYPE_CHECKING:
     import boto3
-    from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
 log = logging.getLogger("cloudcached")
@@ -28,7 +27,7 @@ _CLIENT_SETTINGS: Final = ("endpoint_url", "addressing_style")
 #: An argument for ``delete_object`` that boto3 does not know, in epoch seconds: Ceph's condition for deletes.
 UNMODIFIED_SINCE: Final = "UnmodifiedSince"
 
-#: Held while boto3 or obstore is imported. A fork waits for that: if another thread is importing a module, Python gives
+#: Held while boto3 is imported. A fork waits for that: if another thread is importing a module, Python gives
 #: the child that module's lock with no thread to release it, and the child's own import would never end.
 IMPORTING: Final = threading.RLock()
 if hasattr(os, "register_at_fork"):
@@ -54,16 +53,6 @@ class Connection:
         events.register("before-call.s3.DeleteObject", _send_condition)
         events.register("before-parse.s3.ListObjectsV2", read_listing)
 
-    def credential_provider(self) -> CredentialProvider | None:
-        """Return the credentials that boto3's chain found, as a callable for obstore; ``None`` if it found none."""
-        credentials = self.session.get_credentials()
-        return None if credentials is None else CredentialProvider(credentials)
-
-    def ca_bundle(self) -> str | None:
-        """Return the file of certificates that boto3 trusts, if one is set."""
-        found = self.session._session.get_config_variable("ca_bundle")  # noqa: SLF001 - as boto3 does
-        return str(found) if found else os.environ.get("REQUESTS_CA_BUNDLE")
-
 
 def _take_condition(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
     moment = params.pop(UNMODIFIED_SINCE, None)
@@ -76,49 +65,6 @@ def _send_condition(params: dict[str, Any], context: dict[str, Any], **_: Any) -
     if moment is not None:
         when = dt.datetime.fromtimestamp(moment, dt.timezone.utc)
         params["headers"]["x-amz-delete-if-unmodified-since"] = f"{when:%Y-%m-%d %H:%M:%S}"
-
-
-class CredentialProvider:
-    """Gives obstore the credentials of botocore, with the time at which they really expire.
-
-    obstore asks again five minutes before that. So that no request has to wait for new ones then, a timer renews them
-    in the background, at the time from which botocore itself would.
-    """
-
-    #: Seconds before they expire.
-    EARLY: Final = 900
-
-    def __init__(self, credentials: Credentials) -> None:
-        self._credentials: Any = credentials
-
-    def __call__(self) -> dict[str, Any]:
-        """Return the credentials that are valid now, in obstore's form."""
-        expiry: dt.datetime | None = None
-        for _ in range(3):  # until both belong together: they may be renewed in between
-            expiry = getattr(self._credentials, "_expiry_time", None)
-            frozen = self._credentials.get_frozen_credentials()
-            if expiry == getattr(self._credentials, "_expiry_time", None):
-                break
-        if expiry is not None:
-            self._renew_in((expiry - dt.datetime.now(dt.timezone.utc)).total_seconds() - self.EARLY)
-        return {
-            "access_key_id": frozen.access_key,
-            "secret_access_key": frozen.secret_key,
-            "token": frozen.token,
-            "expires_at": expiry and expiry.astimezone(dt.timezone.utc),  # obstore accepts no other time zone
-        }
-
-    def _renew_in(self, seconds: float) -> None:
-        if seconds > 0:
-            timer = threading.Timer(seconds, self._renew)
-            timer.daemon = True
-            timer.start()
-
-    def _renew(self) -> None:
-        try:
-            self._credentials.get_frozen_credentials()
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the request that needs them will fail with it too
-            log.warning("the credentials could not be renewed yet: %s", exc)
 
 
 def _make_loader() -> Any:
@@ -169,7 +115,7 @@ class Sessions:
         made = self._made()
         connection = made.connection
         if connection is None:
-            with IMPORTING, made.lock:  # in this order: obstore's setup asks for a connection too
+            with IMPORTING, made.lock:  # in this order, everywhere
                 if made.connection is None:
                     made.connection = self._make()
                 connection = made.connection

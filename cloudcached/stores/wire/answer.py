@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from ...errors import StoreRefused
+from ...errors import StoreUnreachable
 
 #: Bytes of a head, and of one line of it: S3's are under 10 KB.
 HEAD_LIMIT: Final = 1 << 16
@@ -32,8 +32,11 @@ _NAMES_LIMIT: Final = 1000
 _BODYLESS: Final = frozenset((204, 304))
 
 
-class Bad(StoreRefused):
-    """What came back is not HTTP/1.1. Nothing more may be read from the connection."""
+class Bad(StoreUnreachable):
+    """What came back is not HTTP/1.1. Nothing more may be read from the connection.
+
+    It is not an answer: of a write that it followed, nothing is known.
+    """
 
 
 class Head(NamedTuple):

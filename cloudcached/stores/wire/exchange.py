@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ..._types import Bytes
-from ...errors import StoreUnreachable
+from ...errors import StoreRefused, StoreUnreachable
 from ..port import Body, Closed, Stream
 from .answer import Bad, Chunks, Head, head_end, parse_head
 from .clock import monotonic
@@ -63,7 +63,7 @@ class Reply:
                 self._deadline.extend(length)
 
     def read(self, limit: int | None = None) -> Bytes:
-        """Return the whole body. Raises ``Bad`` for one without a length that is over *limit* bytes."""
+        """Return the whole body. Raises ``StoreRefused`` for one without a length that is over *limit* bytes."""
         if self._body is not None:
             return self._body
         try:
@@ -120,7 +120,7 @@ class Reply:
         for piece in self.pieces():
             size += len(piece)
             if limit is not None and size > limit:
-                raise Bad(f"a body without a length is over {limit:,} bytes")
+                raise StoreRefused(f"a body without a length is over {limit:,} bytes")
             found.append(piece)
         return b"".join(found)
 
@@ -143,7 +143,7 @@ class Reply:
             buffer.seek(length - 1)
             buffer.write(b"\0")
         except (MemoryError, OverflowError) as error:
-            raise Bad(f"a body of {length:,} bytes does not fit into memory") from error
+            raise StoreRefused(f"a body of {length:,} bytes does not fit into memory") from error
         with buffer.getbuffer() as view:
             got = min(len(self._begun), length)
             view[:got] = self._begun[:got]

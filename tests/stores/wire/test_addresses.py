@@ -14,9 +14,10 @@ import pytest
 from peer import Peer, Stage, echo
 from wire_stores import wire_store
 
-from cloudcached import StoreRefused, StoreTimeout
+from cloudcached import StoreTimeout
 from cloudcached.stores.port import Store
 from cloudcached.stores.wire import connection, resolver
+from cloudcached.stores.wire.answer import Bad
 from cloudcached.stores.wire.connection import NotSent
 from cloudcached.stores.wire.pool import POOL
 from cloudcached.stores.wire.resolver import RESOLVER
@@ -342,9 +343,9 @@ def _connected(port: int) -> socket.socket:
         (b"", NotSent, "closed"),
         (b"HTTP/1.1 200", NotSent, "closed"),
         (b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n", NotSent, "200"),
-        (b"SSH-2.0-OpenSSH_9.9\r\n\r\n", StoreRefused, "HTTP/1.1"),
-        (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", StoreRefused, "damaged"),
-        (b"x" * 100_000, StoreRefused, "head"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n\r\n", Bad, "HTTP/1.1"),
+        (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", Bad, "damaged"),
+        (b"x" * 100_000, Bad, "head"),
     ],
 )
 def test_a_proxy_that_does_not_connect(says: bytes, kind: type[Exception], words: str, authority: Any) -> None:

@@ -1,3 +1,0 @@
-"""GET, HEAD and PUT, by obstore."""
-
-from __future__ import annotations
