@@ -52,7 +52,7 @@ def metadata(site: Site) -> Outcome:
     wanted = {"cc-format": "1", "cc-signs": f"{signs} {signs}", "cc-recent": "start " + " ".join(["nonce-67890"] * 140)}
     name, body = site.name("odd%2Fname!*'():,=@~"), bytes(range(256))
     site.store.put(Write(name, body, wanted), timeout=site.config.timeout)
-    for store in (site.store, site.store.dated):
+    for store in (site.store, site.by_boto3):
         found = store.get(name, timeout=site.config.timeout)
         if found.read() != body:
             return no("a different body came back", "problem", "no entry can be read: do not use this store")

@@ -154,12 +154,11 @@ class Engine:
     def get(self, place: Place, budget: Budget | None = None, *, dated: bool = False) -> Snapshot:
         """Return what is under *place*, verified. Cost: 1 GET; the body of an expired entry is not read.
 
-        dated: with the object's age by the server's clock, which not every transport reports.
+        dated: with the object's age by the server's clock.
         """
         requests = self.requests
-        store = requests.store.dated if dated else requests.store
         try:
-            snapshot = requests.call(budget, "get", self._fetch_once, place, store.get, dated)
+            snapshot = requests.call(budget, "get", self._fetch_once, place, requests.store.get, dated)
         except NotFound:
             snapshot = NOTHING
         if self.watchers:

@@ -240,10 +240,5 @@ class Store(abc.ABC):
         only be listed as a whole (S3 Express). Cost: 1 LIST; for a whole listing 1 for each 1,000 objects.
         """
 
-    @property
-    def dated(self) -> Store:
-        """A store on the same bucket whose answers to ``get`` and ``head`` carry the server's ``date``."""
-        return self
-
     def close(self) -> None:  # noqa: B027 - the memory store has none
         """Close the connections. The store can be used again afterwards."""

@@ -70,11 +70,6 @@ class Wrapper(Store):
         """Return one page of the objects under *prefix*. **Cost:** 1 LIST; on S3 Express 1 for each 1,000 objects."""
         return self.inner.list(prefix, after=after, timeout=timeout)
 
-    @property
-    def dated(self) -> Store:
-        """The inner store's own, without this wrapper around it."""
-        return self.inner.dated
-
     def close(self) -> None:
         """Close the connections. The store can be used again afterwards."""
         self.inner.close()

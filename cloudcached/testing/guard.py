@@ -42,10 +42,6 @@ class _Guarded(Wrapper):
         self._hosts = hosts
         self._fail = fail
 
-    @property
-    def dated(self) -> Store:
-        return _Guarded(self.inner.dated, self._hosts, self._fail)
-
     def _pass(self, request: Request, forward: Callable[[], Any]) -> Any:  # noqa: ARG002 - whichever it is
         bucket = self.inner
         while isinstance(bucket, wrapper.Wrapper) and not isinstance(bucket, Transport):

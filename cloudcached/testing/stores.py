@@ -118,8 +118,3 @@ class Wrapper(wrapper.Wrapper):
             request, lambda: self.inner.list(prefix, after=after, timeout=timeout)
         )
         return page
-
-    @property
-    def dated(self) -> Store:
-        """This store: requests to the inner store's own would not be seen."""
-        return self

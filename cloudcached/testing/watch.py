@@ -151,7 +151,3 @@ class _Watched(Wrapper):
 
     def _pass(self, request: Request, forward: Callable[[], Any]) -> Any:
         return self._watch.do(request, forward)
-
-    @property
-    def dated(self) -> Store:
-        return _Watched(self.inner.dated, self._watch)

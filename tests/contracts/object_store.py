@@ -165,7 +165,7 @@ class ObjectStoreContract(PartsContract):
 
     def test_the_server_s_clock(self, store: Store, root: str) -> None:
         store.put(Write(f"{root}a", b"x", {}), timeout=T)
-        for head in (store.dated.head(f"{root}a", timeout=T), store.dated.get(f"{root}a", timeout=T).head):
+        for head in (store.head(f"{root}a", timeout=T), store.get(f"{root}a", timeout=T).head):
             assert head.date is not None
             assert 0 <= head.date - head.modified < 10
 

@@ -309,10 +309,10 @@ def test_what_is_put_around_stores_comes_off_again(cloudcached: Client) -> None:
 
 def test_a_wrapper_passes_on_all_that_a_store_can() -> None:
     """What it did not pass on would be neither counted nor disturbed."""
-    asked = {name for name in vars(Store) if not name.startswith("_")} - {"close", "dated"}
+    asked = {name for name in vars(Store) if not name.startswith("_")} - {"close"}
     assert set(VERBS) == asked - {"get_first"}  # a GET too
     assert asked <= set(vars(Wrapper))
-    assert asked | {"close", "dated"} <= set(vars(wrapper.Wrapper))
+    assert asked | {"close"} <= set(vars(wrapper.Wrapper))
 
 
 def test_a_verb_that_there_is_not(cloudcached_faults: Any) -> None:
