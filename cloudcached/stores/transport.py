@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from os import getpid
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from ..errors import CloudCachedError, ConfigError
 from .boto3.chain import Target, Unsupported, locate
 from .boto3.session import Sessions
 from .boto3.store import S3Store
-from .port import Store
+from .port import Found, Store
 from .wire.connection import Endpoint
 from .wire.request import Place
 from .wire.store import Line, WireStore
@@ -37,7 +38,16 @@ class Transport(Wrapper):
         #: Why the wire cannot serve this bucket, once that is known.
         self._unsupported = ""
         self._said: set[str] = set()
+        #: The process in which the wire has found its bucket.
+        self._home = 0
         super().__init__(self._wire)
+
+    def get(self, object_key: str, *, unless: str | None = None, timeout: float) -> Found:
+        """Request an object, unless its ETag is *unless*. Raises ``NotFound``, ``NotModified``. **Cost:** 1 GET."""
+        # Mostly so, and two calls fewer than through ``inner``: a get runs cold, when each call costs microseconds.
+        if self._home == getpid() and _MOTO not in sys.modules:
+            return self._wire.get(object_key, unless=unless, timeout=timeout)
+        return self.inner.get(object_key, unless=unless, timeout=timeout)
 
     @property
     def inner(self) -> Store:
@@ -76,11 +86,13 @@ class Transport(Wrapper):
         moto = sys.modules.get(_MOTO)
         if moto is not None and moto.botocore_stubber.enabled:
             return "moto's mock_aws is active, which the wire would bypass"
-        if not self._unsupported and not self._wire.is_located:
+        if not self._unsupported and self._home != getpid():
             try:
                 self._wire.line()
             except Unsupported as error:
                 self._unsupported = str(error)
+            else:
+                self._home = getpid()
         return self._unsupported
 
     def _line(self) -> Line:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from .._types import Bytes
 from ..errors import StoreError
 from ..stores import wrapper
-from ..stores.port import ABSENT, ALWAYS, Found, Head, Listed, Matches, Store, UnmodifiedSince, WhenRemoved, Write
+from ..stores.port import ABSENT, ALWAYS, Found, Head, Listed, Matches, UnmodifiedSince, WhenRemoved, Write
 
 #: The names of all requests to a store.
 VERBS: Final = (

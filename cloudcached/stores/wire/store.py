@@ -303,11 +303,6 @@ class WireStore(Store):
         """Return this process's line to the bucket, made at the first call. Raises what making it raises."""
         return self._line()
 
-    @property
-    def is_located(self) -> bool:
-        """Whether this process has its line already."""
-        return self._line.peek() is not None
-
     # Asking
 
     def _found(self, operation: str, object_key: str, ask: Ask, timeout: float) -> Found:
