@@ -18,13 +18,10 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import obstore
-from obstore.store import S3Store
-
 from cloudcached import Client
 
 from .common import BUCKET, duration, in_turns, markdown, pairs, s3_client, section, setup_of, where
-from .subjects import configure_django, ours
+from .subjects import bare_obstore, configure_django, installed, ours
 
 VALUE = "x" * 32
 #: Rounds before the counted ones: connections, caches, imports.
@@ -45,32 +42,6 @@ def raw_get(key: str) -> Callable[[], object]:
         if response.status != http.client.OK:
             raise SystemExit(f"raw GET: {response.status} {body[:200]!r}")
         return body
-
-    return get
-
-
-def native() -> S3Store:
-    """Return the bucket as a store of bare obstore."""
-    return S3Store(
-        BUCKET,
-        config={
-            "endpoint": os.environ["AWS_ENDPOINT_URL"],
-            "region": "us-east-1",
-            "virtual_hosted_style_request": False,
-            "access_key_id": os.environ["AWS_ACCESS_KEY_ID"],
-            "secret_access_key": os.environ["AWS_SECRET_ACCESS_KEY"],
-        },
-        client_options={"allow_http": True},
-        retry_config={"max_retries": 0},
-    )
-
-
-def native_get(store: S3Store, key: str) -> Callable[[], object]:
-    """Return a GET by bare obstore, of body and metadata."""
-
-    def get() -> object:
-        result = obstore.get(store, key)
-        return result.attributes, result.meta, bytes(result.bytes())
 
     return get
 
@@ -101,7 +72,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     s3.put_object(Bucket=BUCKET, Key="raw", Body=VALUE.encode())
     cache = Client(f"s3://{BUCKET}/bars", signing_key="benchmark")
     cache.put("key", VALUE, replace=True)
-    info, store = cache.info("key"), native()
+    info = cache.info("key")
     assert info is not None  # noqa: S101 - put a line above
 
     def boto3_get() -> object:
@@ -112,15 +83,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         doors = [subject for subject in ours() if subject.name in DOORS]
         for subject in doors:
             subject.put("key", VALUE)
+        native = [*installed(lambda: bare_obstore(s3.meta.endpoint_url, metadata=True))]
         gets: dict[str, Callable[[], object]] = {
             "raw HTTP, unsigned": raw_get("raw"),
-            "obstore": native_get(store, info.object_key),
+            **{subject.name: partial(subject.get, info.object_key) for subject in native},
             "CloudCached": lambda: cache.get("key"),
             **{subject.name: partial(subject.get, "key") for subject in doors},
             "boto3": boto3_get,
         }
         puts: dict[str, Callable[[], object]] = {
-            "obstore": lambda: obstore.put(store, "put-obstore", VALUE.encode(), use_multipart=False),
+            **{subject.name: partial(subject.put, "put-obstore", VALUE.encode()) for subject in native},
             "CloudCached": lambda: cache.put("put", VALUE, replace=True),
             "boto3": lambda: s3.put_object(Bucket=BUCKET, Key="put", Body=VALUE.encode()),
         }

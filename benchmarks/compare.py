@@ -122,7 +122,7 @@ def at(endpoint: str) -> list[Subject]:
     cache = Client(f"s3://{BUCKET}/latency", signing_key="benchmark", s3=environment(endpoint))
     return [
         raw_http(s3),
-        bare_obstore(endpoint),
+        *installed(lambda: bare_obstore(endpoint)),
         Subject("CloudCached", cache.get, lambda key, value: cache.put(key, value, replace=True)),
         *installed(lambda: crt(endpoint)),
         boto3_alone(s3),

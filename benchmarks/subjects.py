@@ -74,8 +74,8 @@ def raw_http(s3: Any) -> Subject:
     return Subject("raw HTTP", get, put)
 
 
-def bare_obstore(endpoint: str) -> Subject:
-    """Return obstore with the fewest possible settings."""
+def bare_obstore(endpoint: str, *, metadata: bool = False) -> Subject:
+    """Return obstore, a native client, with the fewest possible settings; *metadata* is read too if it is asked for."""
     import obstore  # noqa: PLC0415 - imported only if it is measured
     from obstore.store import S3Store  # noqa: PLC0415
 
@@ -93,10 +93,10 @@ def bare_obstore(endpoint: str) -> Subject:
     )
 
     def get(key: str) -> Any:
-        result = obstore.get(store, f"obstore/{key}")
-        return bytes(result.bytes())
+        result = obstore.get(store, key)
+        return (result.attributes, result.meta, bytes(result.bytes())) if metadata else bytes(result.bytes())
 
-    return Subject("obstore", get, lambda key, value: obstore.put(store, f"obstore/{key}", value, use_multipart=False))
+    return Subject("obstore", get, lambda key, value: obstore.put(store, key, value, use_multipart=False))
 
 
 def boto3_alone(s3: Any) -> Subject:
@@ -269,7 +269,7 @@ def all_subjects(s3: Any) -> Iterator[list[Subject]]:
         endpoint = s3.meta.endpoint_url
         subjects = [
             raw_http(s3),
-            bare_obstore(endpoint),
+            *installed(lambda: bare_obstore(endpoint)),
             *ours(),
             *installed(lambda: crt(endpoint)),
             boto3_alone(s3),

@@ -141,7 +141,7 @@ def test_files_keep_where_they_were_measured(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(files, "measure", measure)
     kept = files.run(1_000_000, 2, 0)
     assert set(kept) >= WHERE
-    assert set(kept["versions"]) == {"boto3", "s3transfer", "obstore"}
+    assert {"boto3", "s3transfer"} <= set(kept["versions"]) <= {"boto3", "s3transfer", "obstore"}
     assert f"; {kept['machine']}, a folder, {kept['date']} (boto3 " in files.table(kept)
     del kept["server"]
     assert ", a Ceph gateway on loopback, " in files.table(kept)
