@@ -63,7 +63,9 @@ def doctor(ctx: click.Context, /, *, as_json: bool, rounds: int, **given: Any) -
 
 def _show(report: Report) -> None:
     server = f" ({report.server})" if report.server else ""
-    click.echo(f"{report.url} at {report.endpoint}{server}\n")
+    click.echo(f"{report.url} at {report.endpoint}{server}")
+    reason = f" ({report.transport_reason})" if report.transport_reason else ""
+    click.echo(f"transport: {report.transport}{reason}\n")
     found = [(finding.level, finding.title, finding.seen) for finding in report.findings]
     show_table(("level", "probe", "result"), found, title="What the store does", styles=_COLOURS)
     click.echo()

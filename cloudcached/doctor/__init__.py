@@ -72,4 +72,4 @@ def examine(url: str, *, rounds: int = 5, clock: Clock | None = None, **options:
         if left and reached:
             title, advice = "The doctor's own objects are removed", "remove them by hand"
             findings.append(Finding("left", title, "no", "warning", left, advice))
-        return Report(config.url, site.endpoint, site.server, reached, tuple(findings), verdict)
+        return Report(config.url, site.endpoint, *site.transport, site.server, reached, tuple(findings), verdict)

@@ -50,6 +50,10 @@ class Report:
 
     url: str
     endpoint: str
+    #: What a client with these options sends its requests by: ``wire`` or ``boto3``.
+    transport: str
+    #: Why it is ``boto3``, "" for ``wire``.
+    transport_reason: str
     #: The ``Server`` header of its answers, "" if there is none.
     server: str
     #: Whether requests reach the bucket and have access. If not, the only finding says why.

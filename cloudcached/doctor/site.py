@@ -19,6 +19,7 @@ from ..stores.boto3.session import Sessions
 from ..stores.boto3.store import kind_of
 from ..stores.conditions import endpoint_of
 from ..stores.failures import from_answer, made
+from ..stores.transport import Transport
 
 
 class Reply(NamedTuple):
@@ -79,6 +80,11 @@ class Site:
     def endpoint(self) -> str:
         """The URL that requests go to."""
         return endpoint_of(self.config, self._sessions)
+
+    @property
+    def transport(self) -> tuple[str, str]:
+        """The transport that the client would use, and why it is not the wire ("" if it is)."""
+        return Transport(self.config).chosen()
 
     def name(self, kind: str) -> str:
         """Return a fresh name for an object, which is removed at the end."""

@@ -73,7 +73,12 @@ class Transport(Wrapper):
         return store.missing(operation, object_key, timeout)
 
     def chosen(self) -> tuple[str, str]:
-        """Return the name of the transport that is used now, and the reason why."""
+        """Return the name of the transport that a client would use now, and why it is not the wire ("" if it is).
+
+        Sends nothing. Raises ``ConfigError`` for settings that are wrong.
+        """
+        if self.config.transport == "boto3":
+            return "boto3", "the option transport says so"
         reason = self._reason()
         return ("boto3", reason) if reason else ("wire", "")
 

@@ -61,8 +61,9 @@ def answered(result: Result) -> tuple[int, str, str]:
 def test_doctor_prints_tables(run: Run, stub: Stub) -> None:
     result = run("doctor", "--rounds", "1", "s3://stub/p", "--conditional-writes=probe")
     assert (result.exit_code, result.stderr) == (1, "")
-    first, _, *lines = result.stdout.splitlines()
+    first, second, _, *lines = result.stdout.splitlines()
     assert first.startswith(f"s3://stub/p at {stub.endpoint} (stub")
+    assert second == "transport: wire"
     assert "What holds there" in lines
     assert "holds        get            entries come back whole, a missing one is a miss" in lines
     assert "refused      incr           the store ignores conditions, so the client refuses it" in lines
@@ -77,6 +78,13 @@ def test_doctor_prints_json(run: Run, stub: Stub) -> None:
     report = json.loads(result.stdout)
     assert result.exit_code == 1
     assert {promise["operation"]: promise["state"] for promise in report["promises"]}["add"] == "best effort"
+    assert (report["transport"], report["transport_reason"]) == ("wire", "")
+
+
+def test_doctor_says_why_requests_go_by_boto3(run: Run, stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")
+    second = run("doctor", "--rounds=1", "s3://stub/p").stdout.splitlines()[1]
+    assert second == "transport: boto3 (dual-stack endpoints are set)"
 
 
 def test_doctor_where_all_holds(run: Run, s3_url: str) -> None:

@@ -179,6 +179,28 @@ def test_settings_of_the_bucket(servers: Any, monkeypatch: pytest.MonkeyPatch) -
     assert finding(report, "encryption").level == "warning"
 
 
+@pytest.mark.parametrize(
+    ("options", "name", "reason"),
+    [
+        ({}, "wire", ""),
+        ({"transport": "wire"}, "wire", ""),
+        ({"transport": "boto3"}, "boto3", "the option transport says so"),
+    ],
+)
+def test_the_transport_and_why(stub: Stub, options: dict[str, Any], name: str, reason: str) -> None:
+    report = examine("s3://stub/p", rounds=1, **options)
+    assert (report.transport, report.transport_reason) == (name, reason)
+    assert report.as_dict()["transport"] == name
+
+
+def test_the_transport_of_a_setting_that_the_wire_does_not_support(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", stub.endpoint)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    report = examine("s3://stub/p", timeout=1.0, s3={"endpoint_url": "http://away.test"})
+    assert (report.transport, report.transport_reason) == ("boto3", "requests go through a proxy, without TLS")
+
+
 # Buckets that cannot be asked, or not everything
 
 
