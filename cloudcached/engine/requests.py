@@ -76,6 +76,7 @@ class Requests:
         if not error.retryable:
             raise error
         if isinstance(error, Closed) and budget.reconnect():
+            self.counters.add("reconnects")
             return  # not a failure of the store
         budget.spend(error)
         self.counters.add("retries")

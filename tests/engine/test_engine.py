@@ -290,6 +290,7 @@ class TestClosedConnections:
         assert bench.client.get("k") == 1
         assert bench.tries[-2:] == ["get", "get"]
         assert "retries" not in bench.client.stats()
+        assert bench.client.stats()["reconnects"] == 1
         assert clock.monotonic() == began
 
     def test_the_second_is_a_failure_like_others(self, clock: FakeClock) -> None:

@@ -77,6 +77,13 @@ def test_a_container(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) 
     assert f"http://{request.headers['host']}" == scripted.endpoint
 
 
+def test_an_empty_session_token_is_none(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As to botocore, which sends no header for it."""
+    scripted.step = answer(200, credentials(Token=""))
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{scripted.endpoint}/credentials")
+    assert not target().keys(5.0).token
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [

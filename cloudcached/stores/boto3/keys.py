@@ -59,8 +59,8 @@ def fault_of(keys: Keys) -> str | None:
     botocore would sign, and fail while it sends (a newline behind the access key) or at the store (one behind the
     secret). Files that end with a newline are how most such keys come about.
     """
-    for name, text in (("access key", keys.access_key), ("session token", keys.token)):
-        if text is not None and not _VISIBLE.fullmatch(text):
+    for name, text in (("access key", keys.access_key), ("session token", keys.token or "none")):  # "" is none
+        if not _VISIBLE.fullmatch(text):
             return f"the {name} holds a blank, a newline or a character outside ASCII; remove it"
     secret = keys.secret_key
     if not secret or secret != secret.strip() or not secret.isprintable():
