@@ -229,7 +229,7 @@ class TestGuard:
         result.stdout.fnmatch_lines(
             [
                 "*this test would use s3://bucket at http://storage.invalid*",
-                "*s3://bucket at https://s3.*amazonaws.com*",
+                "*s3://bucket at https://bucket.s3*amazonaws.com*",
             ]
         )
 
