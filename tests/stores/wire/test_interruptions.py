@@ -23,7 +23,7 @@ LONG = 60.0
 # Signals
 
 ALARMS = """
-import random, signal
+import random, signal, ssl  # an exception that comes while ssl is imported may come out of that as another
 from pathlib import Path
 from cloudcached.stores.wire.pool import POOL
 
