@@ -89,8 +89,11 @@ def asked(s3_url: str, monkeypatch: pytest.MonkeyPatch, server: Any) -> Iterator
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    proxy.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 128  # of 32 that connect at once, a queue of 5 makes some wait for seconds
+
+    proxy = Server(("127.0.0.1", 0), Proxy)
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")
     yield requests
