@@ -249,7 +249,7 @@ class TestPatience:
                 call(bench.client)
             assert len(caught.value.failures) in (500, 20_000)
         bound = 5 + 1_000 * 0.02 if verb == "delete_many" else 5
-        assert asked[-1] - asked[0] <= 3 * bound  # not 500 times, or 20
+        assert asked[-1] - asked[0] <= 4 * bound  # not 500 times, or 20; all threads let the one clock go on
         assert bench.client.stats()[f"errors.{verb}"] == 1
 
     def test_goes_on_as_long_as_something_succeeds(self, bench):
