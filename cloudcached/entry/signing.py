@@ -35,8 +35,9 @@ _SALT = b"cloudcached 1"
 
 def derive_key(secret: bytes, label: bytes, length: int = 32) -> bytes:
     """Return *length* bytes (at most 32) derived from *secret* for *label* (HKDF-SHA256, RFC 5869)."""
-    extracted = hmac.digest(_SALT, secret, "sha256")
-    return hmac.digest(extracted, label + b"\x01", "sha256")[:length]
+    # Not hmac.digest, which lets go of Python's lock and takes OpenSSL's: a child forked meanwhile waits for it for ever.
+    extracted = hmac.new(_SALT, secret, "sha256").digest()
+    return hmac.new(extracted, label + b"\x01", "sha256").digest()[:length]
 
 
 @dataclass(frozen=True, slots=True)
