@@ -20,6 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from hypothesis import HealthCheck, settings
 
+from cloudcached.stores.wire.pool import POOL
 from cloudcached.testing import FakeClock
 from cloudcached.testing.server import running
 
@@ -200,3 +201,14 @@ def loopback_only() -> Iterator[None]:
         for name in ("NO_PROXY", "no_proxy"):
             patch.setenv(name, OPEN_HOSTS)
         yield
+
+
+@pytest.fixture(autouse=True)
+def fresh_connections() -> Iterator[None]:
+    """Close the connections that a test leaves.
+
+    A test's own server ends with the test, but its threads serve the connections that they have. The next server on
+    the same port would be asked over them.
+    """
+    yield
+    POOL.close()
